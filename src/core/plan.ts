@@ -1,0 +1,22 @@
+// What the governor has decided and why. A plan is data; changing it is the governor's business alone.
+
+export interface ThreadPlan {
+  /** Threads for batches that read a prompt. */
+  prefill: number;
+  /** Threads for batches that write one token a sequence. */
+  decode: number;
+}
+
+export interface Plan {
+  threads: ThreadPlan;
+  /** Tokens that one sequence can hold: prompt and answer together. */
+  contextTokens: number;
+  /** Most tokens evaluated in one uninterruptible step. */
+  batchTokens: number;
+  /** Questions evaluated side by side in one batch. */
+  sequences: number;
+  /** Position on the model ladder: 0 is the configured model, higher is smaller. */
+  modelRung: number;
+  /** Why the plan is as it is, in words a person reads. */
+  reason: string;
+}

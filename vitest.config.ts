@@ -1,0 +1,18 @@
+import { defineConfig } from "vitest/config";
+
+// Projects by what they need: unit (nothing), integration (sockets, a mosquitto process), model (the real SmolLM2).
+// Forked, because the engine forks children of its own and nothing may be shared between files.
+const project = (name: string, include: string[], testTimeout: number, fileParallelism = true) => ({
+  test: { name, include, testTimeout, hookTimeout: 120_000, pool: "forks" as const, fileParallelism },
+});
+
+export default defineConfig({
+  test: {
+    globalSetup: "test/build.ts",
+    projects: [
+      project("unit", ["test/unit/**/*.test.ts", "test/contract/**/*.test.ts"], 10_000),
+      project("integration", ["test/integration/**/*.test.ts"], 60_000, false),
+      project("model", ["test/model/**/*.test.ts"], 120_000, false),
+    ],
+  },
+});
