@@ -111,8 +111,7 @@ export interface GenerateJob {
 export type Finish = "stop" | "length";
 
 export type Piece =
-  | { kind: "text"; text: string }
-  | { kind: "end"; finish: Finish; usage: Usage; prefillMs: number; generateMs: number };
+  { kind: "text"; text: string } | { kind: "end"; finish: Finish; usage: Usage; prefillMs: number; generateMs: number };
 
 /** One label to be scored: the text the model would have to write as its answer. */
 export interface ScoreJob {

@@ -81,7 +81,8 @@ export function filterFault(filter: string): string | undefined {
   if (filter.includes("\u0000")) return "contains a null character";
   const levels = filter.split("/");
   for (const [index, level] of levels.entries()) {
-    if (level.includes("#") && (level !== "#" || index !== levels.length - 1)) return "has `#` that is not its last level";
+    if (level.includes("#") && (level !== "#" || index !== levels.length - 1))
+      return "has `#` that is not its last level";
     if (level.includes("+") && level !== "+") return "has `+` inside a level";
   }
   return undefined;

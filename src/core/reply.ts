@@ -1,0 +1,148 @@
+// From a result to the bytes on the wire (design.md §2). Every accepted question gets exactly one of these.
+import type { ReplyErrorCode } from "./errors.ts";
+import type { OutgoingMessage } from "./message.ts";
+import type { Plan } from "./plan.ts";
+import type { Finish, Usage } from "./ports.ts";
+import type { ReturnAddress } from "./request.ts";
+import type { Task } from "./route.ts";
+
+export interface Timing {
+  queueMs: number;
+  prefillMs: number;
+  generateMs: number;
+  totalMs: number;
+}
+
+/** Which path of classification decided. */
+export type ClassifiedBy = "head" | "examples" | "decoder" | "cache";
+
+/** What a classification found; `label` is null when the classifier abstains. */
+export interface Classification {
+  label: string | null;
+  confidence: number;
+  probabilities: Record<string, number>;
+  by: ClassifiedBy;
+  /** Distance to the second best label. */
+  margin?: number;
+  nearest?: { text: string; label: string; similarity: number };
+}
+
+interface Receipt {
+  model: string;
+  usage: Usage;
+  timing: Timing;
+  plan: Plan;
+}
+
+export type Reply =
+  | ({ status: "ok"; task: "answer"; text: string; finish: Finish } & Receipt)
+  | ({ status: "ok"; task: "classify" } & Classification & Receipt)
+  | ({ status: "ok"; task: "extract"; record: unknown; finish: Finish } & Receipt)
+  | { status: "error"; task: Task; code: ReplyErrorCode; message: string; retryAfterMs?: number };
+
+export interface ReplyOptions {
+  form: "json" | "text";
+  /** What is left of the expiry the asker set, in seconds: the reply is worth as long as the question was. */
+  expirySeconds?: number;
+}
+
+/** The final reply as an MQTT message. In text form an error is `error: <code>: <message>`. */
+export function replyMessage(address: ReturnAddress, reply: Reply, options: ReplyOptions): OutgoingMessage {
+  const json = options.form === "json";
+  const payload = json ? JSON.stringify(replyJson(address.id, reply)) : replyText(reply);
+  return {
+    topic: address.replyTopic,
+    payload: new TextEncoder().encode(payload),
+    contentType: json ? "application/json" : "text/plain; charset=utf-8",
+    text: true,
+    ...(address.correlationData && { correlationData: address.correlationData }),
+    ...(options.expirySeconds !== undefined && { expirySeconds: options.expirySeconds }),
+    ...(reply.status === "error" && { userProperties: { status: "error", code: reply.code } }),
+  };
+}
+
+/** A streamed piece; `seq` counts from 0, the last one has `final` and no text of its own. */
+export function partialMessage(address: ReturnAddress, seq: number, text: string, final: boolean): OutgoingMessage {
+  return {
+    topic: `${address.replyTopic}/partial`,
+    payload: new TextEncoder().encode(JSON.stringify({ id: address.id, seq, text, final })),
+    contentType: "application/json",
+    text: true,
+    ...(address.correlationData && { correlationData: address.correlationData }),
+  };
+}
+
+export function planJson(plan: Plan) {
+  return {
+    threads: plan.threads.decode,
+    threads_prefill: plan.threads.prefill,
+    context_tokens: plan.contextTokens,
+    batch_tokens: plan.batchTokens,
+    sequences: plan.sequences,
+    model_rung: plan.modelRung,
+    reason: plan.reason,
+  };
+}
+
+function replyJson(id: string, reply: Reply): object {
+  if (reply.status === "error") {
+    const retry = reply.retryAfterMs === undefined ? {} : { retry_after_ms: Math.round(reply.retryAfterMs) };
+    return { id, status: "error", task: reply.task, error: { code: reply.code, message: reply.message, ...retry } };
+  }
+  return { id, status: "ok", task: reply.task, ...resultJson(reply), ...receiptJson(reply) };
+}
+
+function resultJson(reply: Extract<Reply, { status: "ok" }>): object {
+  switch (reply.task) {
+    case "answer":
+      return { text: reply.text, finish: reply.finish };
+    case "extract":
+      return { record: reply.record, finish: reply.finish };
+    case "classify":
+      return {
+        label: reply.label,
+        confidence: round(reply.confidence, 4),
+        probabilities: Object.fromEntries(
+          Object.entries(reply.probabilities).map(([label, probability]) => [label, round(probability, 4)]),
+        ),
+        ...(reply.margin !== undefined && { margin: round(reply.margin, 4) }),
+        by: reply.by,
+        ...(reply.nearest && { nearest: reply.nearest }),
+      };
+  }
+}
+
+function receiptJson({ model, usage, timing, plan }: Receipt): object {
+  return {
+    model,
+    usage: {
+      prompt_tokens: usage.promptTokens,
+      cached_tokens: usage.cachedTokens,
+      completion_tokens: usage.completionTokens,
+    },
+    timing_ms: {
+      queue: round(timing.queueMs, 1),
+      prefill: round(timing.prefillMs, 1),
+      generate: round(timing.generateMs, 1),
+      total: round(timing.totalMs, 1),
+    },
+    plan: planJson(plan),
+  };
+}
+
+function replyText(reply: Reply): string {
+  if (reply.status === "error") return `error: ${reply.code}: ${reply.message}`;
+  switch (reply.task) {
+    case "answer":
+      return reply.text;
+    case "extract":
+      return JSON.stringify(reply.record);
+    case "classify":
+      return reply.label ?? "";
+  }
+}
+
+function round(value: number, digits: number): number {
+  const scale = 10 ** digits;
+  return Math.round(value * scale) / scale;
+}

@@ -1,0 +1,290 @@
+// The engine as the daemon sees it: a child process that holds the models, replaced when it dies. Its abort, SIGILL or
+// OOM kill rejects the calls in flight with `engine_died` and costs nothing else.
+import type { ChildProcess } from "node:child_process";
+import { PipitError, RequestError, type ReplyErrorCode } from "../core/errors.ts";
+import type { ThreadPlan } from "../core/plan.ts";
+import type {
+  Clock,
+  Embeddings,
+  Engine,
+  EngineReading,
+  EngineStatus,
+  GenerateJob,
+  LoadedModel,
+  Logger,
+  ModelSpec,
+  Piece,
+  ScoreJob,
+  Scores,
+  Step,
+  Turn,
+} from "../core/ports.ts";
+import { type ChildOptions, spawnChild } from "./child-process.ts";
+import { PieceQueue } from "./piece-queue.ts";
+import type { Argument, CallName, FromChild, Result, ToChild, WireError } from "./protocol.ts";
+
+/** Wait before the n-th replacement in a row; a child that stays up for `HEALTHY_MS` starts the count anew. */
+const RESTART_DELAYS_MS = [0, 1000, 2000, 5000, 15_000, 60_000];
+const HEALTHY_MS = 60_000;
+/** A child in the middle of a batch cannot listen; after this it is killed. */
+const STOP_GRACE_MS = 500;
+
+interface PendingCall {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+  onPiece?: (piece: Piece) => void;
+  onProgress?: (fraction: number) => void;
+}
+
+export interface EngineEvents {
+  /** A batch has ended. */
+  onStep?: (step: Step) => void;
+  /** The child is gone, for the reason given in words; another one is on its way. */
+  onDeath?: (reason: string) => void;
+}
+
+export class ChildEngine implements Engine {
+  readonly #options: ChildOptions;
+  readonly #events: EngineEvents;
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  #child: ChildProcess | undefined;
+  /** Settled when the present child is up and has its models again; replaced with every child. */
+  #ready: Promise<void> = Promise.resolve();
+  #pending = new Map<number, PendingCall>();
+  #lastId = 0;
+  /** What shall be loaded, by kind: a new child gets the same. */
+  #specs = new Map<ModelSpec["kind"], ModelSpec>();
+  #models = new Map<ModelSpec["kind"], LoadedModel>();
+  #threads: ThreadPlan | undefined;
+  #state: EngineStatus["state"] = "stopped";
+  #deaths = 0;
+  #deathsInARow = 0;
+  #lastDeath: string | undefined;
+  #bornMs = 0;
+  #cancelRestart: (() => void) | undefined;
+
+  constructor(options: ChildOptions, events: EngineEvents, log: Logger, clock: Clock) {
+    this.#options = options;
+    this.#events = events;
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  get status(): EngineStatus {
+    const model = this.#models.get("decoder") ?? this.#models.get("encoder");
+    return {
+      state: this.#state,
+      deaths: this.#deaths,
+      ...(model && { model }),
+      ...(this.#child?.pid !== undefined && { pid: this.#child.pid }),
+      ...(this.#lastDeath !== undefined && { lastDeath: this.#lastDeath }),
+    };
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== "stopped") return;
+    this.#state = "empty";
+    this.#ready = this.#spawn();
+    await this.#ready;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state === "stopped") return;
+    this.#state = "stopped";
+    this.#cancelRestart?.();
+    const child = this.#child;
+    this.#child = undefined;
+    this.#rejectAll(new PipitError("transient", "engine_stopped", "the engine is stopping"));
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    child.disconnect();
+    const cancelKill = this.#clock.after(STOP_GRACE_MS, () => child.kill("SIGKILL"));
+    await gone;
+    cancelKill();
+  }
+
+  async load(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
+    await this.#ready;
+    this.#specs.set(spec.kind, spec);
+    this.#models.delete(spec.kind);
+    this.#state = "loading";
+    try {
+      return await this.#loadIntoChild(spec, onProgress);
+    } catch (error) {
+      // A model that does not load is not tried again in the next child; one that was interrupted is.
+      if (!isDeath(error)) this.#specs.delete(spec.kind);
+      throw error;
+    } finally {
+      if (this.#state === "loading") this.#state = this.#models.size > 0 ? "ready" : "empty";
+    }
+  }
+
+  async unload(kind: ModelSpec["kind"]): Promise<void> {
+    await this.#ready;
+    this.#specs.delete(kind);
+    this.#models.delete(kind);
+    if (this.#models.size === 0) this.#state = "empty";
+    await this.#call("unload", kind);
+  }
+
+  async *generate(job: GenerateJob, signal?: AbortSignal): AsyncGenerator<Piece> {
+    await this.#ready;
+    const pieces = new PieceQueue();
+    const stopped = new AbortController();
+    const done = this.#call("generate", job, {
+      signal: signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal,
+      onPiece: (piece) => pieces.push(piece),
+    });
+    done.then(
+      () => pieces.end(),
+      (error: Error) => pieces.fail(error),
+    );
+    try {
+      yield* pieces;
+    } finally {
+      // A reader that walks away ends the work too; after the end this does nothing.
+      stopped.abort();
+    }
+  }
+
+  async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {
+    await this.#ready;
+    return this.#call("score", job, { signal });
+  }
+
+  async embed(texts: string[], signal?: AbortSignal): Promise<Embeddings> {
+    await this.#ready;
+    return this.#call("embed", texts, { signal });
+  }
+
+  async tokenize(turns: Turn[]): Promise<number[]> {
+    await this.#ready;
+    return this.#call("tokenize", turns);
+  }
+
+  async measure(): Promise<EngineReading> {
+    await this.#ready;
+    return this.#call("measure", null);
+  }
+
+  setThreads(threads: ThreadPlan): void {
+    this.#threads = threads;
+    this.#send({ type: "threads", threads });
+  }
+
+  async #loadIntoChild(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
+    const model = await this.#call("load", spec, { onProgress });
+    this.#models.set(spec.kind, model);
+    return model;
+  }
+
+  /** Resolves when the child is up and has loaded what is wanted; rejects only when it dies before. */
+  async #spawn(): Promise<void> {
+    const child = spawnChild(this.#options);
+    this.#child = child;
+    this.#bornMs = this.#clock.nowMs();
+    await new Promise<void>((resolve, reject) => {
+      child.once("exit", (code, signal) => {
+        reject(this.#died(child, code, signal));
+      });
+      child.once("error", reject);
+      child.on("message", (message: FromChild) => {
+        if (message.type === "up") resolve();
+        else this.#onMessage(message);
+      });
+    });
+    if (this.#threads) this.#send({ type: "threads", threads: this.#threads });
+    for (const spec of this.#specs.values()) await this.#loadIntoChild(spec);
+    if (this.#specs.size > 0) this.#state = "ready";
+  }
+
+  #died(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): PipitError {
+    const reason = signal ? `killed by ${signal}` : `exited with code ${code}`;
+    const error = new PipitError("transient", "engine_died", `the model's process was ${reason}`);
+    if (child !== this.#child) return error;
+    this.#child = undefined;
+    this.#models.clear();
+    this.#deaths += 1;
+    this.#lastDeath = reason;
+    this.#state = "restarting";
+    this.#deathsInARow = this.#clock.nowMs() - this.#bornMs >= HEALTHY_MS ? 1 : this.#deathsInARow + 1;
+    this.#log.warn({ reason, deaths: this.#deaths, inFlight: this.#pending.size }, "the model's process died");
+    this.#ready = this.#restart();
+    // Whoever calls next waits for `#ready` and sees its failure; nobody waiting is no reason to crash.
+    this.#ready.catch(() => {});
+    this.#rejectAll(error);
+    this.#events.onDeath?.(reason);
+    return error;
+  }
+
+  async #restart(): Promise<void> {
+    const delayMs = RESTART_DELAYS_MS[Math.min(this.#deathsInARow, RESTART_DELAYS_MS.length) - 1] ?? 0;
+    await new Promise<void>((resolve) => {
+      this.#cancelRestart = this.#clock.after(delayMs, resolve);
+    });
+    if (this.#state === "stopped") return;
+    await this.#spawn();
+  }
+
+  #call<Name extends CallName>(
+    name: Name,
+    argument: Argument<Name>,
+    options: { signal?: AbortSignal | undefined } & Pick<PendingCall, "onPiece" | "onProgress"> = {},
+  ): Promise<Result<Name>> {
+    const { signal, onPiece, onProgress } = options;
+    const id = ++this.#lastId;
+    const aborted = () => new PipitError("transient", "aborted", `${name} was cancelled`, { cause: signal?.reason });
+    if (signal?.aborted) return Promise.reject(aborted());
+    if (!this.#child)
+      return Promise.reject(new PipitError("transient", "engine_died", "the model's process is not running"));
+    return new Promise<Result<Name>>((resolve, reject) => {
+      const onAbort = () => this.#send({ type: "abort", id });
+      const settle = () => {
+        signal?.removeEventListener("abort", onAbort);
+        this.#pending.delete(id);
+      };
+      this.#pending.set(id, {
+        resolve: (value) => (settle(), resolve(value as Result<Name>)),
+        reject: (error) => (settle(), reject(error)),
+        ...(onPiece && { onPiece }),
+        ...(onProgress && { onProgress }),
+      });
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#send({ type: "call", id, name, argument });
+    });
+  }
+
+  #send(message: ToChild): void {
+    const child = this.#child;
+    // A failed send means the child is going; its exit event settles everything.
+    if (child?.connected) child.send(message, () => {});
+  }
+
+  #onMessage(message: Exclude<FromChild, { type: "up" }>): void {
+    switch (message.type) {
+      case "step":
+        return this.#events.onStep?.(message.step);
+      case "piece":
+        return this.#pending.get(message.id)?.onPiece?.(message.piece);
+      case "progress":
+        return this.#pending.get(message.id)?.onProgress?.(message.fraction);
+      case "result":
+        return this.#pending.get(message.id)?.resolve(message.value);
+      case "error":
+        return this.#pending.get(message.id)?.reject(errorOfWire(message.error));
+    }
+  }
+
+  #rejectAll(error: PipitError): void {
+    for (const call of [...this.#pending.values()]) call.reject(error);
+  }
+}
+
+function isDeath(error: unknown): boolean {
+  return error instanceof PipitError && error.code === "engine_died";
+}
+
+function errorOfWire({ kind, code, message }: WireError): PipitError {
+  return kind === "request" ? new RequestError(code as ReplyErrorCode, message) : new PipitError(kind, code, message);
+}

@@ -1,0 +1,69 @@
+// A sentence encoder (BERT family): text in, one pooled vector out.
+import type { Llama, LlamaEmbeddingContext, LlamaModel } from "node-llama-cpp";
+import { RequestError } from "../core/errors.ts";
+import type { Embeddings, ModelSpec } from "../core/ports.ts";
+
+export class Encoder {
+  readonly #model: LlamaModel;
+  readonly #context: LlamaEmbeddingContext;
+  readonly contextTokens: number;
+
+  private constructor(model: LlamaModel, context: LlamaEmbeddingContext, contextTokens: number) {
+    this.#model = model;
+    this.#context = context;
+    this.contextTokens = contextTokens;
+  }
+
+  static async load(llama: Llama, spec: ModelSpec, onProgress: (fraction: number) => void): Promise<Encoder> {
+    const model = await llama.loadModel({
+      modelPath: spec.path,
+      gpuLayers: 0,
+      ignoreMemorySafetyChecks: true,
+      onLoadProgress: onProgress,
+    });
+    const contextTokens = Math.min(spec.contextTokens, model.trainContextSize);
+    const context = await model.createEmbeddingContext({
+      contextSize: contextTokens,
+      // An encoder reads a text in one batch: attention goes both ways.
+      batchSize: contextTokens,
+      threads: spec.maxThreads,
+      ignoreMemorySafetyChecks: true,
+    });
+    return new Encoder(model, context, contextTokens);
+  }
+
+  get trainContextTokens(): number {
+    return this.#model.trainContextSize;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#context.dispose();
+    await this.#model.dispose();
+  }
+
+  async embed(texts: readonly string[], signal: AbortSignal): Promise<Embeddings> {
+    const vectors: Float32Array[] = [];
+    const tokens: number[] = [];
+    for (const text of texts) {
+      signal.throwIfAborted();
+      const ids = this.#model.tokenize(text);
+      this.#check(ids.length);
+      // The library returns an empty vector for no tokens at all; [CLS] alone is what the reference pools then, with [SEP].
+      const { bos } = this.#model.tokens;
+      const { vector } = await this.#context.getEmbeddingFor(ids.length === 0 && bos !== null ? [bos] : ids);
+      vectors.push(Float32Array.from(vector));
+      tokens.push(ids.length);
+    }
+    return { vectors, tokens };
+  }
+
+  /** The library needs fewer tokens than the context holds, [CLS] and [SEP] included, and does not cut. */
+  #check(tokens: number): void {
+    const most = this.contextTokens - 3;
+    if (tokens <= most) return;
+    throw new RequestError(
+      "too_long",
+      `the text has ${tokens} tokens, the encoder reads ${most}; nothing is cut silently`,
+    );
+  }
+}

@@ -1,0 +1,116 @@
+// Holds the loaded models inside the child and turns calls of the protocol into work on them.
+import { getLlama, type Llama, LlamaLogLevel } from "node-llama-cpp";
+import { PipitError } from "../core/errors.ts";
+import type { ThreadPlan } from "../core/plan.ts";
+import type { EngineReading, GenerateJob, LoadedModel, ModelSpec, Piece, ScoreJob, Step, Turn } from "../core/ports.ts";
+import { BatchSteering } from "./batch-steering.ts";
+import { Decoder } from "./decoder.ts";
+import { Encoder } from "./encoder.ts";
+import { ownMemory } from "./process-memory.ts";
+import type { Argument, CallName } from "./protocol.ts";
+
+/** What a call may report before its result. */
+export interface CallEvents {
+  signal: AbortSignal;
+  onPiece(piece: Piece): void;
+  onProgress(fraction: number): void;
+}
+
+export class ModelHost {
+  readonly #onStep: (step: Step) => void;
+  #llama: Llama | undefined;
+  #batches: BatchSteering | undefined;
+  #threads: ThreadPlan | undefined;
+  #decoder: Decoder | undefined;
+  #encoder: Encoder | undefined;
+
+  constructor(onStep: (step: Step) => void) {
+    this.#onStep = onStep;
+  }
+
+  setThreads(threads: ThreadPlan): void {
+    this.#threads = threads;
+    this.#batches?.setThreads(threads);
+  }
+
+  async call(name: CallName, argument: unknown, events: CallEvents): Promise<unknown> {
+    switch (name) {
+      case "load":
+        return this.#load(argument as ModelSpec, events);
+      case "unload":
+        return this.#unload(argument as Argument<"unload">);
+      case "generate":
+        await this.#requireDecoder().generate(argument as GenerateJob, events.signal, events.onPiece);
+        return null;
+      case "score":
+        return this.#requireDecoder().score(argument as ScoreJob, events.signal);
+      case "embed":
+        return this.#requireEncoder().embed(argument as string[], events.signal);
+      case "tokenize":
+        return [...this.#requireDecoder().tokenize(argument as Turn[])];
+      case "measure":
+        return this.#measure();
+    }
+  }
+
+  async #load(spec: ModelSpec, { onProgress }: CallEvents): Promise<LoadedModel> {
+    const startedMs = performance.now();
+    const { llama, batches } = await this.#open(spec.maxThreads);
+    await this.#unload(spec.kind);
+    if (spec.kind === "decoder") this.#decoder = await Decoder.load(llama, spec, batches, onProgress);
+    else this.#encoder = await Encoder.load(llama, spec, onProgress);
+    const model = this.#decoder && spec.kind === "decoder" ? this.#decoder : this.#requireEncoder();
+    return {
+      name: spec.name,
+      kind: spec.kind,
+      contextTokens: model.contextTokens,
+      trainContextTokens: model.trainContextTokens,
+      vocabularyTokens: model instanceof Decoder ? model.vocabularyTokens : 0,
+      loadMs: performance.now() - startedMs,
+      memory: ownMemory(),
+    };
+  }
+
+  async #open(maxThreads: number): Promise<{ llama: Llama; batches: BatchSteering }> {
+    this.#llama ??= await getLlama({
+      gpu: false,
+      build: "never",
+      progressLogs: false,
+      maxThreads,
+      logLevel: LlamaLogLevel.error,
+    });
+    const threads = this.#threads ?? { prefill: maxThreads, decode: maxThreads };
+    this.#batches ??= new BatchSteering(this.#llama, threads, this.#onStep);
+    // A context can only be lowered below the limit at its creation: raise it for the moment of creating.
+    this.#llama.maxThreads = maxThreads;
+    return { llama: this.#llama, batches: this.#batches };
+  }
+
+  async #unload(kind: ModelSpec["kind"]): Promise<null> {
+    const model = kind === "decoder" ? this.#decoder : this.#encoder;
+    if (kind === "decoder") this.#decoder = undefined;
+    else this.#encoder = undefined;
+    await model?.dispose();
+    return null;
+  }
+
+  #requireDecoder(): Decoder {
+    if (this.#decoder) return this.#decoder;
+    throw new PipitError("transient", "model_unavailable", "no generative model is loaded");
+  }
+
+  #requireEncoder(): Encoder {
+    if (this.#encoder) return this.#encoder;
+    throw new PipitError("transient", "model_unavailable", "no encoder is loaded");
+  }
+
+  #measure(): EngineReading {
+    const { userCPUTime, systemCPUTime, involuntaryContextSwitches, majorPageFault } = process.resourceUsage();
+    return {
+      memory: ownMemory(),
+      cpuMs: (userCPUTime + systemCPUTime) / 1000,
+      involuntarySwitches: involuntaryContextSwitches,
+      majorFaults: majorPageFault,
+    };
+  }
+}
