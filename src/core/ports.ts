@@ -208,6 +208,8 @@ export interface Recovered {
 
 /** Durable inbox and outbox. `accept` and `answer` resolve only when the record would survive a power cut. */
 export interface Journal {
+  /** What was accepted survives a restart of the process. */
+  readonly durable: boolean;
   start(): Promise<Recovered>;
   stop(): Promise<void>;
   state(key: string): QuestionState;

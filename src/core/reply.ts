@@ -61,7 +61,7 @@ export function replyMessage(address: ReturnAddress, reply: Reply, options: Repl
   };
 }
 
-/** A streamed piece; `seq` counts from 0, the last one has `final` and no text of its own. */
+/** A streamed piece; `seq` counts from 0, the last one has `final`. The pieces of one id join to the text of the reply. */
 export function partialMessage(address: ReturnAddress, seq: number, text: string, final: boolean): OutgoingMessage {
   return {
     topic: `${address.replyTopic}/partial`,

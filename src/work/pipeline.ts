@@ -1,0 +1,354 @@
+// The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
+// exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
+import { PipitError, RequestError, toError } from "../core/errors.ts";
+import type { IncomingMessage } from "../core/message.ts";
+import type { Plan } from "../core/plan.ts";
+import type { AcceptedQuestion, Clock, Engine, Journal, Logger } from "../core/ports.ts";
+import { QuestionQueue } from "../core/question-queue.ts";
+import { type Reply, replyMessage } from "../core/reply.ts";
+import { parseRequest, type Question, type RequestLimits, returnAddressOfBadRequest } from "../core/request.ts";
+import type { Route } from "../core/route.ts";
+import { Speeds } from "../core/speeds.ts";
+import type { Outbox } from "./outbox.ts";
+import type { TaskResult, Tasks } from "./tasks.ts";
+
+/** A question that was begun this often without an end kills the model's process: it is not tried again. */
+const MOST_STARTS = 2;
+
+export interface PipelineOptions {
+  limits: RequestLimits;
+  maxQuestions: number;
+  /** Questions worked on side by side: the sequences of the plan. */
+  concurrency: () => number;
+  plan: () => Plan;
+  makeId: () => string;
+}
+
+export interface PipelineRooms {
+  engine: Engine;
+  tasks: Tasks;
+  journal: Journal;
+  outbox: Outbox;
+  clock: Clock;
+  log: Logger;
+}
+
+interface Running {
+  question: Question;
+  abort: AbortController;
+  done: Promise<void>;
+}
+
+export interface PipelineStatus {
+  waiting: number;
+  running: number;
+  answered: number;
+  refused: number;
+  paused: boolean;
+}
+
+export class Pipeline {
+  readonly speeds = new Speeds();
+  readonly #options: PipelineOptions;
+  readonly #rooms: PipelineRooms;
+  readonly #queue: QuestionQueue;
+  #running = new Map<string, Running>();
+  /** Cancels the timer that answers `expired` while a question still waits. */
+  #expiry = new Map<string, () => void>();
+  #paused = false;
+  #stopped = false;
+  #answered = 0;
+  #refused = 0;
+  #idleListeners: (() => void)[] = [];
+
+  constructor(options: PipelineOptions, rooms: PipelineRooms) {
+    this.#options = options;
+    this.#rooms = rooms;
+    this.#queue = new QuestionQueue(options.maxQuestions);
+  }
+
+  get status(): PipelineStatus {
+    return {
+      waiting: this.#queue.length,
+      running: this.#running.size,
+      answered: this.#answered,
+      refused: this.#refused,
+      paused: this.#paused,
+    };
+  }
+
+  get isIdle(): boolean {
+    return this.#running.size === 0 && this.#queue.length === 0;
+  }
+
+  /** Takes a request; resolves when it is safe to acknowledge it to the broker, rejects when the journal cannot take it. */
+  async accept(message: IncomingMessage, route: Route): Promise<void> {
+    const { journal, outbox, log } = this.#rooms;
+    if (message.retained) return log.debug({ topic: message.topic }, "ignored a retained question");
+    if (this.#stopped) throw new PipitError("transient", "stopping", "the agent is stopping");
+    const question = await this.#parse(message, route);
+    if (question === undefined) return;
+    const state = journal.state(question.key);
+    if (state !== "unknown") {
+      const reply = journal.reply(question.key);
+      log.debug({ id: question.id, state }, "a question that is known already");
+      if (reply) await outbox.repeat(question.key, reply);
+      return;
+    }
+    const refusal = this.#refusal(question);
+    if (refusal) return this.#refuse(question, refusal);
+    await journal.accept(this.#record(message, question));
+    this.#enqueue(question);
+  }
+
+  /** A question that was accepted before a restart, with the number of times it was begun. */
+  resume(record: AcceptedQuestion, starts: number, route: Route): Promise<void> {
+    const message = this.#messageOf(record);
+    let question: Question;
+    try {
+      question = parseRequest(message, route, this.#options.limits, this.#options.makeId);
+    } catch (error) {
+      const address = returnAddressOfBadRequest(message, route, this.#options.limits, this.#options.makeId);
+      const reply = replyMessage(address, errorReply(error, route), { form: route.replyForm });
+      return this.#rooms.outbox.deliver(record.key, reply);
+    }
+    question.key = record.key;
+    if (starts >= MOST_STARTS) return this.#bury(question);
+    this.#enqueue(question);
+    return Promise.resolve();
+  }
+
+  /** Ends a waiting or running question with `cancelled`; false when no such id is in work. */
+  cancel(id: string): boolean {
+    const reason = new RequestError("cancelled", "cancelled by request");
+    const waiting = this.#queue.remove((question) => question.id === id);
+    for (const question of waiting) void this.#finish(question, errorReply(reason, question.route));
+    const running = [...this.#running.values()].filter(({ question }) => question.id === id);
+    for (const { abort } of running) abort.abort(reason);
+    return waiting.length + running.length > 0;
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resumeWork(): void {
+    this.#paused = false;
+    this.#pump();
+  }
+
+  /** Resolves when nothing is waiting or running. */
+  whenIdle(): Promise<void> {
+    if (this.isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#idleListeners.push(resolve));
+  }
+
+  /**
+   * Takes nothing new, lets running answers end for `graceMs`, then refuses what is left. With a durable journal the
+   * waiting questions stay in it for the next start instead of being refused.
+   */
+  async stop(graceMs: number): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    const { clock, journal } = this.#rooms;
+    const refusal = new RequestError("failed", "the agent is stopping; ask again");
+    for (const cancel of this.#expiry.values()) cancel();
+    const waiting = this.#queue.remove(() => true);
+    if (!journal.durable) {
+      await Promise.all(waiting.map((question) => this.#finish(question, errorReply(refusal, question.route))));
+    }
+    const cancelAbort = clock.after(graceMs, () => {
+      for (const { abort } of this.#running.values()) abort.abort(refusal);
+    });
+    await Promise.all([...this.#running.values()].map(({ done }) => done));
+    cancelAbort();
+  }
+
+  async #parse(message: IncomingMessage, route: Route): Promise<Question | undefined> {
+    const { limits, makeId } = this.#options;
+    try {
+      const question = parseRequest(message, route, limits, makeId);
+      if (question.unknownFields.length > 0) {
+        this.#rooms.log.debug({ id: question.id, fields: question.unknownFields }, "ignored unknown request fields");
+      }
+      return question;
+    } catch (error) {
+      const address = returnAddressOfBadRequest(message, route, limits, makeId);
+      await this.#refuse({ ...address, route, expiresMs: undefined }, error);
+      return undefined;
+    }
+  }
+
+  /** Why the question cannot be taken now; undefined admits it. */
+  #refusal(question: Question): RequestError | undefined {
+    const ahead = this.#queue.waiting.filter((other) => other.priority >= question.priority);
+    const inWork = [...this.#running.values()].map((running) => running.question);
+    const waitMs = [...ahead, ...inWork].reduce((sum, other) => sum + this.speeds.estimateMs(other), 0);
+    const startMs = waitMs / Math.max(1, this.#options.concurrency());
+    const retryAfterMs = Math.ceil(startMs);
+    if (this.#queue.isFull) {
+      const message = `${this.#queue.length} questions are waiting, the limit is ${this.#options.maxQuestions}`;
+      return new RequestError("busy", `${message}; try again in about ${seconds(startMs)} s`, { retryAfterMs });
+    }
+    const leftMs = question.deadlineMs - this.#rooms.clock.nowMs();
+    const neededMs = startMs + this.speeds.estimateMs(question);
+    if (neededMs <= leftMs) return undefined;
+    const message = `an answer would take about ${seconds(neededMs)} s and the deadline is in ${seconds(leftMs)} s`;
+    return new RequestError("busy", message, { retryAfterMs });
+  }
+
+  async #refuse(
+    question: Pick<Question, "id" | "replyTopic" | "correlationData" | "route" | "expiresMs">,
+    error: unknown,
+  ) {
+    this.#refused += 1;
+    const reply = errorReply(error, question.route);
+    if (reply.status === "error") this.#rooms.log.info({ id: question.id, code: reply.code }, reply.message);
+    await this.#rooms.outbox.refuse(this.#message(question, reply));
+  }
+
+  #enqueue(question: Question): void {
+    const { clock } = this.#rooms;
+    this.#queue.push(question);
+    this.#expiry.set(
+      question.key,
+      clock.after(question.deadlineMs - clock.nowMs(), () => this.#expire(question)),
+    );
+    this.#pump();
+  }
+
+  #expire(question: Question): void {
+    const expired = new RequestError(
+      "expired",
+      `no answer within the ${question.deadlineMs - question.arrivedMs} ms allowed`,
+    );
+    this.#running.get(question.key)?.abort.abort(expired);
+    if (this.#queue.remove((other) => other === question).length > 0) {
+      void this.#finish(question, errorReply(expired, question.route));
+    }
+  }
+
+  #pump(): void {
+    while (!this.#paused && !this.#stopped && this.#running.size < this.#options.concurrency()) {
+      const question = this.#queue.take(this.#rooms.clock.nowMs());
+      if (question === undefined) break;
+      const abort = new AbortController();
+      const done = this.#work(question, abort.signal).finally(() => {
+        this.#running.delete(question.key);
+        this.#pump();
+        this.#tellIdle();
+      });
+      this.#running.set(question.key, { question, abort, done });
+    }
+  }
+
+  #tellIdle(): void {
+    if (!this.isIdle) return;
+    for (const resolve of this.#idleListeners.splice(0)) resolve();
+  }
+
+  async #work(question: Question, signal: AbortSignal): Promise<void> {
+    const { clock, journal } = this.#rooms;
+    const begunMs = clock.nowMs();
+    for (;;) {
+      if (journal.begin(question.key) > MOST_STARTS) return this.#bury(question);
+      try {
+        const result = await this.#rooms.tasks.run(question, signal);
+        return await this.#finish(question, this.#success(question, result, begunMs));
+      } catch (error) {
+        if (error instanceof PipitError && error.code === "engine_died" && !signal.aborted) continue;
+        const reason: unknown = signal.aborted ? signal.reason : error;
+        // Stopping with a durable journal: the question is asked again at the next start, so it gets no reply now.
+        if (this.#stopped && journal.durable && signal.aborted) return;
+        return await this.#finish(question, errorReply(reason, question.route, this.#rooms.log));
+      }
+    }
+  }
+
+  async #bury(question: Question): Promise<void> {
+    const error = new RequestError("failed", `the model's process died ${MOST_STARTS} times on this question`);
+    await this.#finish(question, errorReply(error, question.route));
+    this.#rooms.journal.bury(question.key);
+  }
+
+  #success(question: Question, result: TaskResult, begunMs: number): Reply {
+    const { prefillMs, generateMs, usage } = result;
+    this.speeds.observe(question.route.name, usage, prefillMs, generateMs);
+    const timing = {
+      queueMs: begunMs - question.arrivedMs,
+      prefillMs,
+      generateMs,
+      totalMs: this.#rooms.clock.nowMs() - question.arrivedMs,
+    };
+    return { status: "ok", ...result.outcome, model: result.model, usage, timing, plan: this.#options.plan() };
+  }
+
+  async #finish(question: Question, reply: Reply): Promise<void> {
+    this.#expiry.get(question.key)?.();
+    this.#expiry.delete(question.key);
+    if (reply.status === "ok") this.#answered += 1;
+    else this.#refused += 1;
+    const { log, outbox } = this.#rooms;
+    const { id, route } = question;
+    if (reply.status === "ok") log.info({ id, route: route.name, ...reply.timing, ...reply.usage }, "answered");
+    else log.info({ id, route: route.name, code: reply.code }, reply.message);
+    await outbox.deliver(question.key, this.#message(question, reply));
+  }
+
+  #message(question: Pick<Question, "id" | "replyTopic" | "correlationData" | "route" | "expiresMs">, reply: Reply) {
+    const { expiresMs, route } = question;
+    const leftMs = expiresMs === undefined ? undefined : expiresMs - this.#rooms.clock.nowMs();
+    // An expiry of 0 would mean "never" to some brokers; the last second is given in full.
+    const expirySeconds = leftMs === undefined ? undefined : Math.max(1, Math.ceil(leftMs / 1000));
+    return replyMessage(question, reply, { form: route.replyForm, ...(expirySeconds && { expirySeconds }) });
+  }
+
+  #record(message: IncomingMessage, question: Question): AcceptedQuestion {
+    const wallMs = this.#rooms.clock.wallMs();
+    return {
+      key: question.key,
+      topic: message.topic,
+      payload: message.payload,
+      acceptedWallMs: wallMs,
+      deadlineWallMs: wallMs + (question.deadlineMs - question.arrivedMs),
+      ...(message.responseTopic && { responseTopic: message.responseTopic }),
+      ...(message.correlationData && { correlationData: message.correlationData }),
+      ...(message.userProperties && { userProperties: message.userProperties }),
+    };
+  }
+
+  /** The wall clock may have jumped while we were away: what is left is never more than was granted, never negative. */
+  #messageOf(record: AcceptedQuestion): IncomingMessage {
+    const { clock } = this.#rooms;
+    const grantedMs = record.deadlineWallMs - record.acceptedWallMs;
+    const leftMs = Math.min(grantedMs, Math.max(0, record.deadlineWallMs - clock.wallMs()));
+    const { topic, payload, responseTopic, correlationData, userProperties } = record;
+    return {
+      topic,
+      payload,
+      retained: false,
+      duplicate: true,
+      expirySeconds: leftMs / 1000,
+      arrivedMs: clock.nowMs(),
+      ...(responseTopic && { responseTopic }),
+      ...(correlationData && { correlationData }),
+      ...(userProperties && { userProperties }),
+    };
+  }
+}
+
+function seconds(ms: number): string {
+  return (Math.max(0, ms) / 1000).toFixed(1);
+}
+
+function errorReply(thrown: unknown, route: Route, log?: Logger): Reply {
+  const error = toError(thrown);
+  const { task } = route;
+  if (error instanceof RequestError) {
+    const { code, message, retryAfterMs } = error;
+    return { status: "error", task, code, message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+  log?.error({ err: error }, "a question failed");
+  const unavailable = error instanceof PipitError && error.code === "model_unavailable";
+  return { status: "error", task, code: unavailable ? "model_unavailable" : "failed", message: error.message };
+}
