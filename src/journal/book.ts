@@ -1,0 +1,185 @@
+// What the journal knows, in memory: one entry a question and the only allowed order of its life (accepted, answered,
+// settled, with death as a mark beside it). Memory and file journal share it, so that both give the same answers.
+// Bounded: settled questions are kept for de-duplication up to a number, an age and a budget of reply bytes.
+import { PipitError } from "../core/errors.ts";
+import type { OutgoingMessage } from "../core/message.ts";
+import type { AcceptedQuestion, QuestionState, Recovered } from "../core/ports.ts";
+
+export interface Retention {
+  /** Settled questions remembered, oldest forgotten first. */
+  finishedKeys: number;
+  /** How long a settled question is remembered. */
+  finishedMs: number;
+  /** Reply bytes of settled questions kept for repeats, oldest dropped first. */
+  replyBytes: number;
+}
+
+export const DEFAULT_RETENTION: Retention = {
+  finishedKeys: 10_000,
+  finishedMs: 7 * 24 * 60 * 60 * 1000,
+  replyBytes: 1024 * 1024,
+};
+
+export interface Entry {
+  readonly key: string;
+  /** Counts acceptances since the journal was created: recovery hands questions back in this order. */
+  readonly order: number;
+  phase: "accepted" | "answered" | "settled";
+  dead: boolean;
+  starts: number;
+  /** Held until the reply is stored; what a crash would need to ask again. */
+  question?: AcceptedQuestion;
+  /** Held until settled, and after that as long as the reply budget allows. */
+  reply?: OutgoingMessage;
+  settledWallMs?: number;
+  /** Monotonic, so that a jump of the wall clock forgets nothing early. */
+  settledMs?: number;
+}
+
+/** Bytes a reply holds in memory, near enough for a budget. */
+export function replySize(reply: OutgoingMessage): number {
+  return reply.payload.byteLength + (reply.correlationData?.byteLength ?? 0) + reply.topic.length + 64;
+}
+
+export class Book {
+  readonly #retention: Retention;
+  /** Insertion order is acceptance order for unfinished entries. */
+  readonly #entries = new Map<string, Entry>();
+  /** Insertion order is settling order: the front is forgotten first. */
+  readonly #finished = new Map<string, Entry>();
+  /** The finished entries that still have their reply, in the same order. */
+  readonly #repeatable = new Map<string, Entry>();
+  #repeatableBytes = 0;
+  #nextOrder = 1;
+
+  constructor(retention: Retention) {
+    this.#retention = retention;
+  }
+
+  get size(): { unfinished: number; finished: number; replyBytes: number } {
+    const finished = this.#finished.size;
+    return { unfinished: this.#entries.size - finished, finished, replyBytes: this.#repeatableBytes };
+  }
+
+  entries(): IterableIterator<Entry> {
+    return this.#entries.values();
+  }
+
+  get(key: string): Entry | undefined {
+    return this.#entries.get(key);
+  }
+
+  state(key: string): QuestionState {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return "unknown";
+    return entry.dead ? "dead" : entry.phase;
+  }
+
+  reply(key: string): OutgoingMessage | undefined {
+    return this.#entries.get(key)?.reply;
+  }
+
+  /** A new life of the key, also when an old one is still remembered. */
+  accept(question: AcceptedQuestion, order = this.#nextOrder): Entry {
+    this.forget(question.key);
+    const entry: Entry = { key: question.key, order, phase: "accepted", dead: false, starts: 0, question };
+    this.#entries.set(entry.key, entry);
+    this.#nextOrder = Math.max(this.#nextOrder, order + 1);
+    return entry;
+  }
+
+  begin(key: string): Entry {
+    const entry = this.#entries.get(key);
+    if (entry?.phase !== "accepted") throw wrongOrder("begin", key, this.state(key));
+    entry.starts += 1;
+    return entry;
+  }
+
+  /** The reply counts from here on; the question is no longer needed. */
+  answer(key: string, reply: OutgoingMessage): Entry {
+    const entry = this.#entries.get(key);
+    if (entry?.phase !== "accepted") throw wrongOrder("answer", key, this.state(key));
+    entry.phase = "answered";
+    entry.reply = reply;
+    entry.question = undefined;
+    return entry;
+  }
+
+  /** Returns nothing when there is nothing to note: the key is settled already, or was forgotten since. */
+  settle(key: string, nowMs: number, wallMs: number): Entry | undefined {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.phase === "settled") return undefined;
+    if (entry.phase === "accepted") throw wrongOrder("settle", key, "accepted");
+    this.finish(entry, nowMs, wallMs);
+    return entry;
+  }
+
+  bury(key: string): Entry | undefined {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.dead) return undefined;
+    if (entry.phase === "accepted") throw wrongOrder("bury", key, "accepted");
+    entry.dead = true;
+    return entry;
+  }
+
+  /** Puts an entry read back from disk in place of what was known of its key. */
+  restore(entry: Entry): void {
+    this.forget(entry.key);
+    this.#entries.set(entry.key, entry);
+    this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
+  }
+
+  finish(entry: Entry, nowMs: number, wallMs: number): void {
+    entry.phase = "settled";
+    entry.question = undefined;
+    entry.settledMs = nowMs;
+    entry.settledWallMs = wallMs;
+    this.#finished.set(entry.key, entry);
+    if (entry.reply !== undefined) {
+      this.#repeatable.set(entry.key, entry);
+      this.#repeatableBytes += replySize(entry.reply);
+    }
+    this.#trim(nowMs);
+  }
+
+  forget(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    this.#dropReply(entry);
+    this.#finished.delete(key);
+    this.#entries.delete(key);
+  }
+
+  recovered(): Recovered {
+    const byOrder = [...this.#entries.values()].sort((a, b) => a.order - b.order);
+    const open: Recovered["open"] = [];
+    const unsettled: Recovered["unsettled"] = [];
+    for (const { key, phase, question, reply, starts } of byOrder) {
+      if (phase === "accepted" && question !== undefined) open.push({ question, starts });
+      if (phase === "answered" && reply !== undefined) unsettled.push({ key, reply });
+    }
+    return { open, unsettled };
+  }
+
+  #trim(nowMs: number): void {
+    for (const entry of this.#finished.values()) {
+      const age = nowMs - (entry.settledMs ?? nowMs);
+      if (this.#finished.size <= this.#retention.finishedKeys && age <= this.#retention.finishedMs) break;
+      this.forget(entry.key);
+    }
+    for (const entry of this.#repeatable.values()) {
+      if (this.#repeatableBytes <= this.#retention.replyBytes) break;
+      this.#dropReply(entry);
+    }
+  }
+
+  #dropReply(entry: Entry): void {
+    if (!this.#repeatable.delete(entry.key) || entry.reply === undefined) return;
+    this.#repeatableBytes -= replySize(entry.reply);
+    entry.reply = undefined;
+  }
+}
+
+function wrongOrder(call: string, key: string, state: QuestionState): PipitError {
+  return new PipitError("bug", "journal_order", `journal: ${call} of question "${key}", which is ${state}`);
+}
