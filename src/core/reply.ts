@@ -1,10 +1,10 @@
 // From a result to the bytes on the wire (design.md §2). Every accepted question gets exactly one of these.
-import type { ReplyErrorCode } from "./errors.ts";
+import { PipitError, type ReplyErrorCode, RequestError, toError } from "./errors.ts";
 import type { OutgoingMessage } from "./message.ts";
 import type { Plan } from "./plan.ts";
 import type { Finish, Usage } from "./ports.ts";
 import type { ReturnAddress } from "./request.ts";
-import type { Task } from "./route.ts";
+import type { Route, Task } from "./route.ts";
 
 export interface Timing {
   queueMs: number;
@@ -40,23 +40,39 @@ export type Reply =
   | ({ status: "ok"; task: "extract"; record: unknown; finish: Finish } & Receipt)
   | { status: "error"; task: Task; code: ReplyErrorCode; message: string; retryAfterMs?: number };
 
-export interface ReplyOptions {
-  form: "json" | "text";
-  /** What is left of the expiry the asker set, in seconds: the reply is worth as long as the question was. */
-  expirySeconds?: number;
+export type ErrorReply = Extract<Reply, { status: "error" }>;
+
+/** Whoever is answered, and in what form. */
+export interface Addressee extends ReturnAddress {
+  route: Route;
+  /** Monotonic time at which what the asker wanted loses its worth, if it said so. */
+  expiresMs: number | undefined;
+}
+
+/** The reply to whatever went wrong: what the sender is to blame for by its code, everything else as `failed`. */
+export function errorReply(thrown: unknown, task: Task): ErrorReply {
+  const error = toError(thrown);
+  if (error instanceof RequestError) {
+    const { code, message, retryAfterMs } = error;
+    return { status: "error", task, code, message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+  const unavailable = error instanceof PipitError && error.code === "model_unavailable";
+  return { status: "error", task, code: unavailable ? "model_unavailable" : "failed", message: error.message };
 }
 
 /** The final reply as an MQTT message. In text form an error is `error: <code>: <message>`. */
-export function replyMessage(address: ReturnAddress, reply: Reply, options: ReplyOptions): OutgoingMessage {
-  const json = options.form === "json";
-  const payload = json ? JSON.stringify(replyJson(address.id, reply)) : replyText(reply);
+export function replyTo(addressee: Addressee, reply: Reply, nowMs: number): OutgoingMessage {
+  const { id, replyTopic, correlationData, expiresMs, route } = addressee;
+  const json = route.replyForm === "json";
+  const payload = json ? JSON.stringify(replyJson(id, reply)) : replyText(reply);
   return {
-    topic: address.replyTopic,
+    topic: replyTopic,
     payload: new TextEncoder().encode(payload),
     contentType: json ? "application/json" : "text/plain; charset=utf-8",
     text: true,
-    ...(address.correlationData && { correlationData: address.correlationData }),
-    ...(options.expirySeconds !== undefined && { expirySeconds: options.expirySeconds }),
+    ...(correlationData && { correlationData }),
+    // An expiry of 0 would be "never" to some brokers; the last second is given in full.
+    ...(expiresMs !== undefined && { expirySeconds: Math.max(1, Math.ceil((expiresMs - nowMs) / 1000)) }),
     ...(reply.status === "error" && { userProperties: { status: "error", code: reply.code } }),
   };
 }

@@ -11,6 +11,7 @@ export interface MemoryJournalOptions {
 }
 
 export class MemoryJournal implements Journal {
+  readonly durable = false;
   readonly #clock: Clock;
   readonly #book: Book;
 

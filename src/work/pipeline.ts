@@ -1,11 +1,13 @@
 // The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
 // exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
-import { PipitError, RequestError, toError } from "../core/errors.ts";
+import { admissionFault } from "../core/admission.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { Plan } from "../core/plan.ts";
-import type { AcceptedQuestion, Clock, Engine, Journal, Logger } from "../core/ports.ts";
+import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
 import { QuestionQueue } from "../core/question-queue.ts";
-import { type Reply, replyMessage } from "../core/reply.ts";
+import { messageOfRecord, recordOf } from "../core/question-record.ts";
+import { type Addressee, errorReply, type Reply, replyTo } from "../core/reply.ts";
 import { parseRequest, type Question, type RequestLimits, returnAddressOfBadRequest } from "../core/request.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
@@ -25,7 +27,6 @@ export interface PipelineOptions {
 }
 
 export interface PipelineRooms {
-  engine: Engine;
   tasks: Tasks;
   journal: Journal;
   outbox: Outbox;
@@ -83,7 +84,7 @@ export class Pipeline {
 
   /** Takes a request; resolves when it is safe to acknowledge it to the broker, rejects when the journal cannot take it. */
   async accept(message: IncomingMessage, route: Route): Promise<void> {
-    const { journal, outbox, log } = this.#rooms;
+    const { clock, journal, outbox, log } = this.#rooms;
     if (message.retained) return log.debug({ topic: message.topic }, "ignored a retained question");
     if (this.#stopped) throw new PipitError("transient", "stopping", "the agent is stopping");
     const question = await this.#parse(message, route);
@@ -97,20 +98,22 @@ export class Pipeline {
     }
     const refusal = this.#refusal(question);
     if (refusal) return this.#refuse(question, refusal);
-    await journal.accept(this.#record(message, question));
+    await journal.accept(recordOf(message, question, clock.wallMs()));
     this.#enqueue(question);
   }
 
   /** A question that was accepted before a restart, with the number of times it was begun. */
   resume(record: AcceptedQuestion, starts: number, route: Route): Promise<void> {
-    const message = this.#messageOf(record);
+    const { clock, outbox } = this.#rooms;
+    const { limits, makeId } = this.#options;
+    const message = messageOfRecord(record, clock.nowMs(), clock.wallMs());
     let question: Question;
     try {
-      question = parseRequest(message, route, this.#options.limits, this.#options.makeId);
+      question = parseRequest(message, route, limits, makeId);
     } catch (error) {
-      const address = returnAddressOfBadRequest(message, route, this.#options.limits, this.#options.makeId);
-      const reply = replyMessage(address, errorReply(error, route), { form: route.replyForm });
-      return this.#rooms.outbox.deliver(record.key, reply);
+      const address = returnAddressOfBadRequest(message, route, limits, makeId);
+      const reply = replyTo({ ...address, route, expiresMs: undefined }, errorReply(error, route.task), clock.nowMs());
+      return outbox.deliver(record.key, reply);
     }
     question.key = record.key;
     if (starts >= MOST_STARTS) return this.#bury(question);
@@ -122,7 +125,7 @@ export class Pipeline {
   cancel(id: string): boolean {
     const reason = new RequestError("cancelled", "cancelled by request");
     const waiting = this.#queue.remove((question) => question.id === id);
-    for (const question of waiting) void this.#finish(question, errorReply(reason, question.route));
+    for (const question of waiting) void this.#finish(question, errorReply(reason, question.route.task));
     const running = [...this.#running.values()].filter(({ question }) => question.id === id);
     for (const { abort } of running) abort.abort(reason);
     return waiting.length + running.length > 0;
@@ -155,7 +158,7 @@ export class Pipeline {
     for (const cancel of this.#expiry.values()) cancel();
     const waiting = this.#queue.remove(() => true);
     if (!journal.durable) {
-      await Promise.all(waiting.map((question) => this.#finish(question, errorReply(refusal, question.route))));
+      await Promise.all(waiting.map((question) => this.#finish(question, errorReply(refusal, question.route.task))));
     }
     const cancelAbort = clock.after(graceMs, () => {
       for (const { abort } of this.#running.values()) abort.abort(refusal);
@@ -184,27 +187,21 @@ export class Pipeline {
     const ahead = this.#queue.waiting.filter((other) => other.priority >= question.priority);
     const inWork = [...this.#running.values()].map((running) => running.question);
     const waitMs = [...ahead, ...inWork].reduce((sum, other) => sum + this.speeds.estimateMs(other), 0);
-    const startMs = waitMs / Math.max(1, this.#options.concurrency());
-    const retryAfterMs = Math.ceil(startMs);
-    if (this.#queue.isFull) {
-      const message = `${this.#queue.length} questions are waiting, the limit is ${this.#options.maxQuestions}`;
-      return new RequestError("busy", `${message}; try again in about ${seconds(startMs)} s`, { retryAfterMs });
-    }
-    const leftMs = question.deadlineMs - this.#rooms.clock.nowMs();
-    const neededMs = startMs + this.speeds.estimateMs(question);
-    if (neededMs <= leftMs) return undefined;
-    const message = `an answer would take about ${seconds(neededMs)} s and the deadline is in ${seconds(leftMs)} s`;
-    return new RequestError("busy", message, { retryAfterMs });
+    return admissionFault({
+      waiting: this.#queue.length,
+      maxWaiting: this.#options.maxQuestions,
+      startMs: waitMs / Math.max(1, this.#options.concurrency()),
+      ownMs: this.speeds.estimateMs(question),
+      leftMs: question.deadlineMs - this.#rooms.clock.nowMs(),
+    });
   }
 
-  async #refuse(
-    question: Pick<Question, "id" | "replyTopic" | "correlationData" | "route" | "expiresMs">,
-    error: unknown,
-  ) {
+  async #refuse(addressee: Addressee, error: unknown): Promise<void> {
+    const { clock, log, outbox } = this.#rooms;
     this.#refused += 1;
-    const reply = errorReply(error, question.route);
-    if (reply.status === "error") this.#rooms.log.info({ id: question.id, code: reply.code }, reply.message);
-    await this.#rooms.outbox.refuse(this.#message(question, reply));
+    const reply = errorReply(error, addressee.route.task);
+    log.info({ id: addressee.id, code: reply.code }, reply.message);
+    await outbox.refuse(replyTo(addressee, reply, clock.nowMs()));
   }
 
   #enqueue(question: Question): void {
@@ -224,7 +221,7 @@ export class Pipeline {
     );
     this.#running.get(question.key)?.abort.abort(expired);
     if (this.#queue.remove((other) => other === question).length > 0) {
-      void this.#finish(question, errorReply(expired, question.route));
+      void this.#finish(question, errorReply(expired, question.route.task));
     }
   }
 
@@ -260,14 +257,15 @@ export class Pipeline {
         const reason: unknown = signal.aborted ? signal.reason : error;
         // Stopping with a durable journal: the question is asked again at the next start, so it gets no reply now.
         if (this.#stopped && journal.durable && signal.aborted) return;
-        return await this.#finish(question, errorReply(reason, question.route, this.#rooms.log));
+        if (!(reason instanceof PipitError)) this.#rooms.log.error({ err: reason }, "a question failed");
+        return await this.#finish(question, errorReply(reason, question.route.task));
       }
     }
   }
 
   async #bury(question: Question): Promise<void> {
     const error = new RequestError("failed", `the model's process died ${MOST_STARTS} times on this question`);
-    await this.#finish(question, errorReply(error, question.route));
+    await this.#finish(question, errorReply(error, question.route.task));
     this.#rooms.journal.bury(question.key);
   }
 
@@ -288,67 +286,10 @@ export class Pipeline {
     this.#expiry.delete(question.key);
     if (reply.status === "ok") this.#answered += 1;
     else this.#refused += 1;
-    const { log, outbox } = this.#rooms;
+    const { clock, log, outbox } = this.#rooms;
     const { id, route } = question;
     if (reply.status === "ok") log.info({ id, route: route.name, ...reply.timing, ...reply.usage }, "answered");
     else log.info({ id, route: route.name, code: reply.code }, reply.message);
-    await outbox.deliver(question.key, this.#message(question, reply));
+    await outbox.deliver(question.key, replyTo(question, reply, clock.nowMs()));
   }
-
-  #message(question: Pick<Question, "id" | "replyTopic" | "correlationData" | "route" | "expiresMs">, reply: Reply) {
-    const { expiresMs, route } = question;
-    const leftMs = expiresMs === undefined ? undefined : expiresMs - this.#rooms.clock.nowMs();
-    // An expiry of 0 would mean "never" to some brokers; the last second is given in full.
-    const expirySeconds = leftMs === undefined ? undefined : Math.max(1, Math.ceil(leftMs / 1000));
-    return replyMessage(question, reply, { form: route.replyForm, ...(expirySeconds && { expirySeconds }) });
-  }
-
-  #record(message: IncomingMessage, question: Question): AcceptedQuestion {
-    const wallMs = this.#rooms.clock.wallMs();
-    return {
-      key: question.key,
-      topic: message.topic,
-      payload: message.payload,
-      acceptedWallMs: wallMs,
-      deadlineWallMs: wallMs + (question.deadlineMs - question.arrivedMs),
-      ...(message.responseTopic && { responseTopic: message.responseTopic }),
-      ...(message.correlationData && { correlationData: message.correlationData }),
-      ...(message.userProperties && { userProperties: message.userProperties }),
-    };
-  }
-
-  /** The wall clock may have jumped while we were away: what is left is never more than was granted, never negative. */
-  #messageOf(record: AcceptedQuestion): IncomingMessage {
-    const { clock } = this.#rooms;
-    const grantedMs = record.deadlineWallMs - record.acceptedWallMs;
-    const leftMs = Math.min(grantedMs, Math.max(0, record.deadlineWallMs - clock.wallMs()));
-    const { topic, payload, responseTopic, correlationData, userProperties } = record;
-    return {
-      topic,
-      payload,
-      retained: false,
-      duplicate: true,
-      expirySeconds: leftMs / 1000,
-      arrivedMs: clock.nowMs(),
-      ...(responseTopic && { responseTopic }),
-      ...(correlationData && { correlationData }),
-      ...(userProperties && { userProperties }),
-    };
-  }
-}
-
-function seconds(ms: number): string {
-  return (Math.max(0, ms) / 1000).toFixed(1);
-}
-
-function errorReply(thrown: unknown, route: Route, log?: Logger): Reply {
-  const error = toError(thrown);
-  const { task } = route;
-  if (error instanceof RequestError) {
-    const { code, message, retryAfterMs } = error;
-    return { status: "error", task, code, message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
-  }
-  log?.error({ err: error }, "a question failed");
-  const unavailable = error instanceof PipitError && error.code === "model_unavailable";
-  return { status: "error", task, code: unavailable ? "model_unavailable" : "failed", message: error.message };
 }

@@ -1,0 +1,34 @@
+// A question as the journal keeps it, and back: enough to ask it again after a crash and to answer whoever asked.
+import type { IncomingMessage } from "./message.ts";
+import type { AcceptedQuestion } from "./ports.ts";
+import { remainingMs } from "./remaining.ts";
+import type { Question } from "./request.ts";
+
+export function recordOf(message: IncomingMessage, question: Question, wallMs: number): AcceptedQuestion {
+  return {
+    key: question.key,
+    topic: message.topic,
+    payload: message.payload,
+    acceptedWallMs: wallMs,
+    deadlineWallMs: wallMs + (question.deadlineMs - question.arrivedMs),
+    ...(message.responseTopic && { responseTopic: message.responseTopic }),
+    ...(message.correlationData && { correlationData: message.correlationData }),
+    ...(message.userProperties && { userProperties: message.userProperties }),
+  };
+}
+
+/** The message as if it arrived now, with the time it has left. */
+export function messageOfRecord(record: AcceptedQuestion, nowMs: number, wallMs: number): IncomingMessage {
+  const { topic, payload, responseTopic, correlationData, userProperties } = record;
+  return {
+    topic,
+    payload,
+    retained: false,
+    duplicate: true,
+    expirySeconds: remainingMs(record, wallMs) / 1000,
+    arrivedMs: nowMs,
+    ...(responseTopic && { responseTopic }),
+    ...(correlationData && { correlationData }),
+    ...(userProperties && { userProperties }),
+  };
+}
