@@ -1,0 +1,77 @@
+// Where each incoming message goes: a question to the pipeline, everything else to whom it concerns.
+import { toError } from "../core/errors.ts";
+import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
+import type { Logger } from "../core/ports.ts";
+import type { Route } from "../core/route.ts";
+import { matchFilter, type Topics, withoutShare } from "../core/topics.ts";
+import type { Controls } from "./controls.ts";
+import type { Pipeline } from "./pipeline.ts";
+
+export class Inbox {
+  readonly #topics: Topics;
+  readonly #routes: readonly Route[];
+  readonly #pipeline: Pipeline;
+  readonly #controls: Controls;
+  readonly #publish: (message: OutgoingMessage) => void;
+  readonly #log: Logger;
+
+  constructor(
+    routing: { topics: Topics; routes: readonly Route[] },
+    rooms: { pipeline: Pipeline; controls: Controls; publish: (message: OutgoingMessage) => void; log: Logger },
+  ) {
+    this.#topics = routing.topics;
+    this.#routes = routing.routes;
+    this.#pipeline = rooms.pipeline;
+    this.#controls = rooms.controls;
+    this.#publish = rooms.publish;
+    this.#log = rooms.log;
+  }
+
+  /** Topic filters to subscribe to. */
+  get filters(): string[] {
+    const { cancel, control } = this.#topics;
+    return [...new Set([...this.#routes.map(({ filter }) => filter), cancel, `${control}/+`])];
+  }
+
+  /** Resolves when the message may be acknowledged to the broker. */
+  async handle(message: IncomingMessage): Promise<void> {
+    const { topic } = message;
+    if (topic === this.#topics.cancel) return this.#cancel(message);
+    if (topic.startsWith(`${this.#topics.control}/`)) return this.#control(message);
+    const route = this.routeOf(topic);
+    if (route) return this.#pipeline.accept(message, route);
+    this.#log.debug({ topic }, "no route for this topic");
+  }
+
+  routeOf(topic: string): Route | undefined {
+    return this.#routes.find(({ filter }) => matchFilter(withoutShare(filter), topic));
+  }
+
+  #cancel({ payload }: IncomingMessage): void {
+    const text = new TextDecoder().decode(payload).trim();
+    const id = idOf(text);
+    const found = this.#pipeline.cancel(id);
+    this.#log.info({ id, found }, "cancel");
+  }
+
+  /** Acknowledged before it is done: a verb may take long, and a repeated one must not pile up. */
+  #control(message: IncomingMessage): void {
+    // Our own responses come back on the same filter.
+    if (message.topic === this.#topics.controlResponse || message.retained) return;
+    this.#controls
+      .handle(message, message.responseTopic ?? this.#topics.controlResponse)
+      .then(this.#publish)
+      .catch((error: unknown) => this.#log.warn({ err: toError(error) }, "a control response was not published"));
+  }
+}
+
+/** `{"id": "…"}` or the bare id. */
+function idOf(text: string): string {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && "id" in value) return String(value.id);
+  } catch {
+    // A bare id is not JSON.
+  }
+  return text;
+}
