@@ -1,0 +1,43 @@
+// The routes an agent serves: its own request topics first, then those of the configuration, each made complete.
+import type { Config, RouteSettings } from "../config/schema.ts";
+import { type Route, type Task, TASK_OF_WORD } from "../core/route.ts";
+import { REQUEST_WORDS, type Topics } from "../core/topics.ts";
+
+type Defaults = Pick<Config, "answer" | "classify" | "governor">;
+
+export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes">): Route[] {
+  const own = REQUEST_WORDS.map((word) => {
+    const task = TASK_OF_WORD[word];
+    return route({ name: word, filter: topics.request[word], task }, topics, config);
+  });
+  const configured = config.routes.map((settings, index) =>
+    route({ ...settings, name: settings.name ?? `route-${index + 1}` }, topics, config),
+  );
+  return [...own, ...configured];
+}
+
+function route(settings: RouteSettings & { name: string }, topics: Topics, { answer, classify, governor }: Defaults): Route {
+  const { task } = settings;
+  const system = settings.system ?? (task === "classify" ? classify.system : answer.system);
+  return {
+    name: settings.name,
+    filter: settings.filter,
+    task,
+    replyTopic: settings.replyTopic ?? replyTopicOf(task, topics),
+    allowReplyTo: [...(settings.allowReplyTo ?? answer.allowReplyTo)],
+    replyForm: settings.replyForm ?? "json",
+    ...(system.length > 0 && { system }),
+    labels: [...(settings.labels ?? (task === "classify" ? classify.labels : []))],
+    examples: [...(settings.examples ?? (task === "classify" ? classify.examples : []))],
+    maxTokens: settings.maxTokens ?? answer.maxTokens,
+    temperature: settings.temperature ?? answer.temperature,
+    deadlineMs: settings.deadlineMs ?? answer.deadlineMs,
+    maxTextCharacters: settings.maxTextCharacters ?? answer.maxTextCharacters,
+    priority: settings.priority ?? 5,
+    courtesy: settings.courtesy ?? governor.courtesy,
+  };
+}
+
+function replyTopicOf(task: Task, { answer, label, record }: Topics): string {
+  return { answer, classify: label, extract: record }[task];
+}

@@ -1,0 +1,77 @@
+// `…/state` as it goes on the wire: everything the agent measured, chose and is doing.
+import { planJson } from "../core/reply.ts";
+import type { LinkStatus } from "../core/ports.ts";
+import type { Governor } from "./governor.ts";
+import type { ModelKeeper } from "./model-keeper.ts";
+import type { Pipeline } from "./pipeline.ts";
+
+export interface StateSources {
+  version: string;
+  startedMs: number;
+  governor: Governor;
+  models: ModelKeeper;
+  pipeline: Pipeline;
+  deaths: () => number;
+  link: () => LinkStatus;
+}
+
+export function stateJson(sources: StateSources, nowMs: number): object {
+  const { governor, models, pipeline } = sources;
+  const { waiting, running, answered, refused, paused } = pipeline.status;
+  return {
+    version: sources.version,
+    uptime_s: Math.round((nowMs - sources.startedMs) / 1000),
+    model: modelJson(models),
+    plan: planJson(governor.current),
+    ...boardJson(governor),
+    queue: { waiting, running, answered, refused, paused },
+    speed: {
+      prefill_tokens_per_second: round(pipeline.speeds.prefillTokensPerSecond),
+      decode_tokens_per_second: round(pipeline.speeds.decodeTokensPerSecond),
+    },
+    engine_deaths: sources.deaths(),
+    connects: sources.link().connects,
+  };
+}
+
+function modelJson({ state }: ModelKeeper): object {
+  switch (state.state) {
+    case "loading":
+      return { name: state.name, state: "loading", progress: round(state.fraction) };
+    case "failed":
+      return { name: state.name, state: "failed", error: state.error.message };
+    case "ready":
+      return {
+        name: state.name,
+        state: "ready",
+        context_tokens: state.model.contextTokens,
+        load_ms: Math.round(state.model.loadMs),
+        rss_bytes: state.model.memory.rssBytes,
+      };
+  }
+}
+
+function boardJson({ readings }: Governor): object {
+  if (!readings) return {};
+  return {
+    cpu: {
+      cores: readings.coreCount,
+      allowed_cores: round(readings.allowedCores),
+      foreign_cores: round(readings.foreignCores),
+      own_cores: round(readings.ownCores),
+    },
+    memory: {
+      available_bytes: readings.memoryAvailableBytes,
+      ...(readings.groupMemory && {
+        group_limit_bytes: readings.groupMemory.limitBytes,
+        group_headroom_bytes: readings.groupMemory.headroomBytes,
+      }),
+      ...(readings.child && { engine_rss_bytes: readings.child.rssBytes }),
+    },
+    ...(readings.temperatureC !== undefined && { temperature_c: readings.temperatureC }),
+  };
+}
+
+function round(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value * 100) / 100;
+}
