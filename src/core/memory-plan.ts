@@ -1,0 +1,160 @@
+// How much memory a model takes on this board, and the largest context that fits into what the board has left. Pure.
+// The library's own estimate is not used: for Gemma 3 270M at batch 512 it says 559 MB where RSS grew by 25 MB.
+
+/** What a GGUF header says about the model, as far as memory depends on it. */
+export interface ModelShape {
+  architecture: string;
+  fileBytes: number;
+  /** Tokens the model was trained for; 0 where the file does not say. */
+  contextTokens: number;
+  embeddingSize: number;
+  /** Key-value heads layer by layer; 0 for a layer without attention. */
+  kvHeadsByLayer: readonly number[];
+  keyLength: number;
+  valueLength: number;
+  vocabularyTokens: number;
+  /** Bytes of the tensors by quantization type. */
+  bytesByType: Readonly<Record<string, number>>;
+}
+
+/** What is planned: see `Plan`. */
+export interface MemoryShape {
+  contextTokens: number;
+  batchTokens: number;
+  sequences: number;
+}
+
+export interface MemoryPrediction {
+  runtimeBytes: number;
+  /** File-backed: evictable, at the price of reading it again. */
+  mappedBytes: number;
+  /** Copies of weights in the layout of this CPU's kernels; anonymous. */
+  repackedBytes: number;
+  cacheBytes: number;
+  computeBytes: number;
+  /** What measuring has taught: see `learnMemory`. */
+  correctionBytes: number;
+  rssBytes: number;
+}
+
+export interface MemoryPlan extends MemoryShape {
+  predictedRssBytes: number;
+  fits: boolean;
+  reason: string;
+}
+
+export interface MemoryInput {
+  model: ModelShape;
+  kind: "decoder" | "encoder";
+  /** Types of tensors that this CPU's kernels repack; empty on Cortex-A53 and A72. */
+  repackedTypes: readonly string[];
+  /** What the engine's process may have in all: see `memoryBudget`. */
+  budgetBytes: number;
+  /** The most that is asked for. */
+  wanted: MemoryShape;
+  /** From `learnMemory`; 0 or undefined before the first load. */
+  correctionBytes?: number;
+}
+
+const MIB = 1024 * 1024;
+/** Node, the native library and the small heaps of the child, before any model. */
+const RUNTIME_BYTES = 75 * MIB;
+const CONTEXT_RUNGS = [32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256];
+const BATCH_RUNGS = [512, 256, 128, 64, 32, 16];
+/** A smaller context holds no question worth the name. */
+const LEAST_CONTEXT_TOKENS = 256;
+/** The key-value cache is made in cells of this many tokens. */
+const CACHE_CELL_TOKENS = 256;
+const LEAST_RESERVE_BYTES = 32 * MIB;
+const RESERVE_SHARE = 0.05;
+/** One wrong measurement (a page cache that was cold) shall not unsettle the plan. */
+const LEARNING_WEIGHT = 0.5;
+
+/** Key-value cache at 16 bits. The engine keeps the cache of windowed layers in full, so a window spares nothing. */
+export function cacheBytesPerToken(model: ModelShape): number {
+  const heads = model.kvHeadsByLayer.reduce((sum, count) => sum + count, 0);
+  return heads * (model.keyLength + model.valueLength) * 2;
+}
+
+export function predictMemory(
+  input: Omit<MemoryInput, "budgetBytes" | "wanted">,
+  shape: MemoryShape,
+): MemoryPrediction {
+  const { model, kind, repackedTypes, correctionBytes = 0 } = input;
+  const cells = Math.ceil(shape.contextTokens / CACHE_CELL_TOKENS) * CACHE_CELL_TOKENS * shape.sequences;
+  const cacheBytes = kind === "encoder" ? 0 : cells * cacheBytesPerToken(model);
+  const repackedBytes = repackedTypes.reduce((sum, type) => sum + (model.bytesByType[type] ?? 0), 0);
+  const computeBytes = computeBytesOf(model, shape);
+  const parts = { runtimeBytes: RUNTIME_BYTES, mappedBytes: model.fileBytes, repackedBytes, cacheBytes, computeBytes };
+  const sum = Object.values(parts).reduce((total, bytes) => total + bytes, 0);
+  return { ...parts, correctionBytes, rssBytes: Math.max(0, sum + correctionBytes) };
+}
+
+/** Activations of one batch, and the logits of the sequences that write (only rows that are asked for are touched). */
+function computeBytesOf(model: ModelShape, shape: MemoryShape): number {
+  const activations = shape.batchTokens * model.embeddingSize * 4 * 24;
+  const logits = shape.sequences * model.vocabularyTokens * 4 * 2;
+  return activations + logits;
+}
+
+/** The largest plan within the budget: spare sequences go first, then context, then batch. */
+export function planMemory(input: MemoryInput): MemoryPlan {
+  const { budgetBytes, model, wanted } = input;
+  const limit = model.contextTokens > 0 ? Math.min(wanted.contextTokens, model.contextTokens) : wanted.contextTokens;
+  const contexts = [limit, ...CONTEXT_RUNGS.filter((tokens) => tokens < limit && tokens >= LEAST_CONTEXT_TOKENS)];
+  const batches = [wanted.batchTokens, ...BATCH_RUNGS.filter((tokens) => tokens < wanted.batchTokens)];
+  const shapes: MemoryShape[] = [];
+  for (let sequences = wanted.sequences; sequences > 1; sequences--) {
+    shapes.push({ contextTokens: limit, batchTokens: wanted.batchTokens, sequences });
+  }
+  for (const contextTokens of contexts) shapes.push({ contextTokens, batchTokens: wanted.batchTokens, sequences: 1 });
+  const least = contexts[contexts.length - 1] ?? limit;
+  for (const batchTokens of batches) shapes.push({ contextTokens: least, batchTokens, sequences: 1 });
+
+  let smallest: { shape: MemoryShape; bytes: number } | undefined;
+  for (const shape of shapes) {
+    const bytes = predictMemory(input, shape).rssBytes;
+    if (bytes <= budgetBytes)
+      return { ...shape, predictedRssBytes: bytes, fits: true, reason: fitReason(shape, input, bytes) };
+    smallest = { shape, bytes };
+  }
+  const { shape, bytes } = smallest ?? { shape: wanted, bytes: Infinity };
+  const reason = `even ${shape.contextTokens} tokens of context need ${mib(bytes)} MiB, ${mib(budgetBytes)} MiB are there`;
+  return { ...shape, predictedRssBytes: bytes, fits: false, reason };
+}
+
+function fitReason(shape: MemoryShape, { wanted, budgetBytes }: MemoryInput, bytes: number): string {
+  const less =
+    shape.contextTokens < wanted.contextTokens ||
+    shape.sequences < wanted.sequences ||
+    shape.batchTokens < wanted.batchTokens;
+  const need = `${mib(bytes)} of ${mib(budgetBytes)} MiB`;
+  return less
+    ? `${shape.contextTokens} tokens of context, ${shape.sequences} at once: as much as fits, ${need}`
+    : `${shape.contextTokens} tokens of context, ${shape.sequences} at once: as configured, ${need}`;
+}
+
+const mib = (bytes: number) => (bytes / MIB).toFixed(0);
+
+/**
+ * What the engine's process may grow to: what the kernel can give (the board's and the group's limits), with what the
+ * process already holds and would release, less a reserve for the neighbours and the daemon itself.
+ */
+export function memoryBudget(
+  readings: {
+    memoryTotalBytes: number;
+    memoryAvailableBytes: number;
+    groupMemory?: { limitBytes: number; headroomBytes: number };
+  },
+  ownBytes: number,
+): number {
+  const total = Math.min(readings.memoryTotalBytes, readings.groupMemory?.limitBytes ?? Infinity);
+  const available = Math.min(readings.memoryAvailableBytes, readings.groupMemory?.headroomBytes ?? Infinity);
+  return Math.max(0, available + ownBytes - Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE));
+}
+
+/** The new correction after a load that was predicted with `correctionBytes` and measured at `measuredRssBytes`. */
+export function learnMemory(prediction: MemoryPrediction, measuredRssBytes: number): number {
+  const error = measuredRssBytes - prediction.rssBytes;
+  return prediction.correctionBytes + LEARNING_WEIGHT * error;
+}

@@ -1,0 +1,149 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  cacheBytesPerToken,
+  learnMemory,
+  memoryBudget,
+  type MemoryInput,
+  type ModelShape,
+  planMemory,
+  predictMemory,
+} from "../../../src/core/memory-plan.ts";
+
+const MIB = 1024 * 1024;
+
+const SMOLLM2: ModelShape = {
+  architecture: "llama",
+  fileBytes: 98_362_432,
+  contextTokens: 8192,
+  embeddingSize: 576,
+  kvHeadsByLayer: Array.from({ length: 30 }, () => 3),
+  keyLength: 64,
+  valueLength: 64,
+  vocabularyTokens: 49_152,
+  bytesByType: { Q4_1: 65_000_000, Q6_K: 23_000_000, F32: 140_000 },
+};
+
+const input = (part: Partial<MemoryInput> = {}): MemoryInput => ({
+  model: SMOLLM2,
+  kind: "decoder",
+  repackedTypes: [],
+  budgetBytes: 600 * MIB,
+  wanted: { contextTokens: 2048, batchTokens: 64, sequences: 4 },
+  ...part,
+});
+
+describe("the prediction", () => {
+  it("counts the key-value cache by layers, heads and head size", () => {
+    expect(cacheBytesPerToken(SMOLLM2)).toBe(22.5 * 1024);
+  });
+
+  it("grows with context, sequences and batch, and by the repacked types", () => {
+    const base = predictMemory(input(), { contextTokens: 1024, batchTokens: 64, sequences: 1 });
+    const larger = predictMemory(input(), { contextTokens: 2048, batchTokens: 64, sequences: 2 });
+    expect(larger.cacheBytes - base.cacheBytes).toBe(3 * 1024 * 22.5 * 1024);
+    expect(
+      predictMemory(input(), { contextTokens: 1024, batchTokens: 512, sequences: 1 }).computeBytes,
+    ).toBeGreaterThan(base.computeBytes);
+    expect(
+      predictMemory(input({ repackedTypes: ["Q4_1"] }), { contextTokens: 1024, batchTokens: 64, sequences: 1 })
+        .repackedBytes,
+    ).toBe(65_000_000);
+  });
+
+  it("gives an encoder no key-value cache", () => {
+    expect(
+      predictMemory(input({ kind: "encoder" }), { contextTokens: 512, batchTokens: 512, sequences: 1 }).cacheBytes,
+    ).toBe(0);
+  });
+
+  it("approaches what was measured, load by load", () => {
+    const shape = { contextTokens: 1024, batchTokens: 64, sequences: 1 };
+    let correctionBytes = 0;
+    const measured = predictMemory(input(), shape).rssBytes + 40 * MIB;
+    for (let load = 0; load < 6; load++) {
+      correctionBytes = learnMemory(predictMemory(input({ correctionBytes }), shape), measured);
+    }
+    expect(Math.abs(predictMemory(input({ correctionBytes }), shape).rssBytes - measured)).toBeLessThan(MIB);
+  });
+});
+
+describe("the plan", () => {
+  it("is what was wanted where there is room", () => {
+    const plan = planMemory(input());
+    expect(plan).toMatchObject({ contextTokens: 2048, batchTokens: 64, sequences: 4, fits: true });
+    expect(plan.reason).toContain("as configured");
+  });
+
+  it("never asks for more context than the model was trained for", () => {
+    expect(
+      planMemory(input({ wanted: { contextTokens: 32_768, batchTokens: 64, sequences: 1 }, budgetBytes: 8e9 }))
+        .contextTokens,
+    ).toBe(8192);
+  });
+
+  it("gives up sequences before context, and context before batch", () => {
+    const seen: string[] = [];
+    for (let budget = 500; budget > 150; budget -= 0.5) {
+      const { contextTokens, batchTokens, sequences, fits } = planMemory(input({ budgetBytes: budget * MIB }));
+      const key = `${sequences}/${contextTokens}/${batchTokens}/${fits}`;
+      if (seen[seen.length - 1] !== key) seen.push(key);
+    }
+    expect(seen.slice(0, 8)).toEqual([
+      "4/2048/64/true",
+      "3/2048/64/true",
+      "2/2048/64/true",
+      "1/2048/64/true",
+      "1/1024/64/true",
+      "1/512/64/true",
+      "1/256/64/true",
+      "1/256/32/true",
+    ]);
+    expect(seen[seen.length - 1]).toBe("1/256/16/false");
+  });
+
+  it("says how much is missing where nothing fits", () => {
+    const plan = planMemory(input({ budgetBytes: 50 * MIB }));
+    expect(plan.fits).toBe(false);
+    expect(plan.reason).toMatch(/even 256 tokens of context need \d+ MiB, 50 MiB are there/);
+  });
+
+  it("never claims to fit beyond the budget, and never plans more than was wanted", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 2000 }),
+        fc.integer({ min: 64, max: 40_000 }),
+        fc.integer({ min: 1, max: 512 }),
+        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: -50, max: 200 }),
+        (budget, contextTokens, batchTokens, sequences, correction) => {
+          const wanted = { contextTokens, batchTokens, sequences };
+          const asked = input({ budgetBytes: budget * MIB, wanted, correctionBytes: correction * MIB });
+          const plan = planMemory(asked);
+          expect(plan.fits).toBe(predictMemory(asked, plan).rssBytes <= budget * MIB);
+          expect(plan.contextTokens).toBeLessThanOrEqual(contextTokens);
+          expect(plan.batchTokens).toBeLessThanOrEqual(batchTokens);
+          expect(plan.sequences).toBeLessThanOrEqual(sequences);
+          expect(Math.min(plan.contextTokens, plan.batchTokens, plan.sequences)).toBeGreaterThanOrEqual(1);
+        },
+      ),
+    );
+  });
+});
+
+describe("the budget", () => {
+  const board = { memoryTotalBytes: 4096 * MIB, memoryAvailableBytes: 3000 * MIB };
+
+  it("is what the board has left and what we hold, less a reserve", () => {
+    expect(memoryBudget(board, 200 * MIB) / MIB).toBeCloseTo(3200 - 4096 * 0.05);
+  });
+
+  it("is bound by the group where that has less room", () => {
+    const groupMemory = { limitBytes: 512 * MIB, headroomBytes: 100 * MIB };
+    expect(memoryBudget({ ...board, groupMemory }, 200 * MIB) / MIB).toBe(300 - 32);
+  });
+
+  it("is never negative", () => {
+    expect(memoryBudget({ ...board, memoryAvailableBytes: 0 }, 0)).toBe(0);
+  });
+});
