@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // The edge of the program: arguments, signals, exit codes. The only place that ends the process.
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type Command, type CommandContext, EXIT } from "./commands/command.ts";
 import { PipitError, toError } from "./core/errors.ts";
+import { version } from "./version.ts";
 
 /** Loaded when called for: `pipit ask` need not read what `pipit run` needs. */
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
@@ -25,7 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return name === undefined ? EXIT.usage : EXIT.ok;
   }
   if (name === "--version" || name === "version") {
-    process.stdout.write(`pipit ${version()}\n`);
+    process.stdout.write(`pipit ${version}\n`);
     return EXIT.ok;
   }
   const load = COMMANDS[name];
@@ -74,7 +74,7 @@ async function overview(): Promise<string> {
   const commands = await Promise.all(Object.values(COMMANDS).map(async (load) => (await load()).command));
   const width = Math.max(...commands.map(({ name }) => name.length));
   const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
-  return `pipit ${version()}: a small language model on an MQTT bus
+  return `pipit ${version}: a small language model on an MQTT bus
 
 Usage: pipit <command> [options]
 
@@ -82,11 +82,6 @@ ${lines.join("\n")}
 
 pipit <command> --help shows the options of a command; every command takes --json.
 `;
-}
-
-function version(): string {
-  const file = new URL("../package.json", import.meta.url);
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
 function usage(problem: string, hint: string): number {

@@ -3,7 +3,6 @@
 import { admissionFault } from "../core/admission.ts";
 import { PipitError, RequestError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
-import type { Plan } from "../core/plan.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
 import { QuestionQueue } from "../core/question-queue.ts";
 import { messageOfRecord, recordOf } from "../core/question-record.ts";
@@ -11,6 +10,7 @@ import { type Addressee, errorReply, type Reply, replyTo } from "../core/reply.t
 import { parseRequest, type Question, type RequestLimits, returnAddressOfBadRequest } from "../core/request.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
+import type { Governor } from "./governor.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TaskResult, Tasks } from "./tasks.ts";
 
@@ -22,7 +22,7 @@ export interface PipelineOptions {
   maxQuestions: number;
   /** Questions worked on side by side: the sequences of the plan. */
   concurrency: () => number;
-  plan: () => Plan;
+  governor: Pick<Governor, "current" | "forQuestion">;
   makeId: () => string;
 }
 
@@ -230,13 +230,26 @@ export class Pipeline {
       const question = this.#queue.take(this.#rooms.clock.nowMs());
       if (question === undefined) break;
       const abort = new AbortController();
-      const done = this.#work(question, abort.signal).finally(() => {
-        this.#running.delete(question.key);
-        this.#pump();
-        this.#tellIdle();
-      });
+      const hold = this.#options.governor.forQuestion(question.route.courtesy);
+      const done = this.#rest(hold.pauseMs, abort.signal)
+        .then(() => this.#work(question, abort.signal))
+        .finally(() => {
+          hold.end();
+          this.#running.delete(question.key);
+          this.#pump();
+          this.#tellIdle();
+        });
       this.#running.set(question.key, { question, abort, done });
     }
+  }
+
+  /** A pause that heat or courtesy asks for before a question; none usually. */
+  #rest(pauseMs: number, signal: AbortSignal): Promise<void> {
+    if (pauseMs === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#rooms.clock.after(pauseMs, resolve);
+      signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
+    });
   }
 
   #tellIdle(): void {
@@ -278,7 +291,14 @@ export class Pipeline {
       generateMs,
       totalMs: this.#rooms.clock.nowMs() - question.arrivedMs,
     };
-    return { status: "ok", ...result.outcome, model: result.model, usage, timing, plan: this.#options.plan() };
+    return {
+      status: "ok",
+      ...result.outcome,
+      model: result.model,
+      usage,
+      timing,
+      plan: this.#options.governor.current,
+    };
   }
 
   async #finish(question: Question, reply: Reply): Promise<void> {

@@ -16,7 +16,11 @@ export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes
   return [...own, ...configured];
 }
 
-function route(settings: RouteSettings & { name: string }, topics: Topics, { answer, classify, governor }: Defaults): Route {
+function route(
+  settings: RouteSettings & { name: string },
+  topics: Topics,
+  { answer, classify, governor }: Defaults,
+): Route {
   const { task } = settings;
   const system = settings.system ?? (task === "classify" ? classify.system : answer.system);
   return {
