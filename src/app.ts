@@ -213,13 +213,21 @@ export class App {
 
   #createModelKeeper(): ModelKeeper {
     const { config, log, clock } = this.#options;
-    const library = new ModelLibrary({ directory: config.model.dir, catalogFile: config.model.catalogueFile });
+    const library = new ModelLibrary({
+      directory: config.model.dir,
+      catalogFile: config.model.catalogueFile,
+      env: process.env,
+    });
     const { contextTokens, batchTokens, sequences } = config.model;
     return new ModelKeeper(
       {
         name: config.model.name,
         specify: async (name, onProgress, signal) => {
-          const file = await library.obtain(name, { onProgress, signal });
+          const file = await library.obtain(name, {
+            onProgress,
+            signal,
+            onNote: (line) => log.info({ model: name }, line),
+          });
           const readings = this.#governor.readings ?? this.#sensors.read();
           const ownBytes = readings.child?.rssBytes ?? 0;
           const { spec, reason } = specifyModel({

@@ -10,13 +10,16 @@ const SECRET_FIELDS = ["password", "token", "api_key", "apiKey", "authorization"
 export async function createLogger(settings: Config["log"], isTty: boolean): Promise<Logger> {
   const format = settings.format === "auto" ? (isTty ? "pretty" : "json") : settings.format;
   const paths = [...SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), ...settings.redact];
-  return pino(
+  const logger: Logger = pino(
     { level: settings.level, redact: { paths, censor: "[hidden]" }, base: null },
-    format === "pretty" ? await prettyStream() : destination({ fd: 2, sync: true }),
+    format === "pretty" ? (await prettyStream()).stream : destination({ fd: 2, sync: true }),
   );
+  return logger;
 }
 
-async function prettyStream(): Promise<DestinationStream> {
+async function prettyStream(): Promise<{ stream: DestinationStream }> {
   const { default: pretty } = await import("pino-pretty");
-  return pretty({ destination: 2, sync: true, translateTime: "HH:MM:ss.l", ignore: "pid,hostname", singleLine: true });
+  const options = { destination: 2, sync: true, translateTime: "HH:MM:ss.l", ignore: "pid,hostname", singleLine: true };
+  // The stream has a `then` of its own, which a promise would follow: it travels in a box.
+  return { stream: pretty(options) };
 }

@@ -8,10 +8,6 @@ import { version } from "./version.ts";
 /** Loaded when called for: `pipit ask` need not read what `pipit run` needs. */
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   run: () => import("./commands/run.ts"),
-  ask: () => import("./commands/ask.ts"),
-  classify: () => import("./commands/classify.ts"),
-  models: () => import("./commands/models.ts"),
-  doctor: () => import("./commands/doctor.ts"),
   "check-config": () => import("./commands/check-config.ts"),
 };
 

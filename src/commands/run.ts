@@ -1,7 +1,8 @@
 // `pipit run`: the daemon. Everything it does is in app.ts; here are its configuration, its log and its end.
 import { App } from "../app.ts";
 import { systemClock } from "../clock.ts";
-import { CONFIG_HELP, CONFIG_OPTIONS, loadConfig } from "../config/load.ts";
+import { loadConfig } from "../config/load.ts";
+import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import { createLogger } from "../logger.ts";
 import { version } from "../version.ts";
 import { type Command, EXIT } from "./command.ts";

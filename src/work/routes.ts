@@ -5,6 +5,8 @@ import { REQUEST_WORDS, type Topics } from "../core/topics.ts";
 
 type Defaults = Pick<Config, "answer" | "classify" | "governor">;
 
+const ANY_TOPIC = ["#"];
+
 export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes">): Route[] {
   const own = REQUEST_WORDS.map((word) => {
     const task = TASK_OF_WORD[word];
@@ -17,7 +19,7 @@ export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes
 }
 
 function route(
-  settings: RouteSettings & { name: string },
+  settings: Partial<RouteSettings> & Pick<Route, "name" | "filter" | "task">,
   topics: Topics,
   { answer, classify, governor }: Defaults,
 ): Route {
@@ -28,7 +30,7 @@ function route(
     filter: settings.filter,
     task,
     replyTopic: settings.replyTopic ?? replyTopicOf(task, topics),
-    allowReplyTo: [...(settings.allowReplyTo ?? answer.allowReplyTo)],
+    allowReplyTo: [...(settings.allowReplyTo ?? ANY_TOPIC)],
     replyForm: settings.replyForm ?? "json",
     ...(system.length > 0 && { system }),
     labels: [...(settings.labels ?? (task === "classify" ? classify.labels : []))],
