@@ -1,0 +1,109 @@
+// Keys of the daemon itself: what it may take from the board, what it keeps, what it says.
+import { cronFault } from "./cron.ts";
+import { directory, secretFile } from "./key-files.ts";
+import { list } from "./key-lists.ts";
+import { choice, derived, flag, integer, stateDirectory, text } from "./key.ts";
+
+export const COURTESIES = ["low", "normal", "high"] as const;
+
+export const governor = {
+  sample_interval_ms: integer({
+    doc: "How often the load of the board is read.",
+    min: 100,
+    max: 10_000,
+    unit: "ms",
+    default: 500,
+  }),
+  min_free_memory_bytes: integer({
+    doc: "Memory that stays free for everything else on the board.",
+    min: 0,
+    max: 1024 ** 4,
+    unit: "bytes",
+    default: 64 * 1024 ** 2,
+  }),
+  courtesy: choice({
+    doc: "How much of a busy board questions may take: `low` takes its share, `high` yields to any neighbour.",
+    values: COURTESIES,
+    default: "normal",
+  }),
+  sensors_root: directory({
+    doc: "Root of the /proc and /sys trees that are read; another one for trying out a recorded board.",
+    default: "/",
+  }),
+  calibrate_cron: text({
+    doc: "When to measure the board again, if it is idle: cron expression in local time, or off.",
+    default: "17 3 * * *",
+    faultOf: (value) => (value === "off" ? undefined : cronFault(value)),
+    takes: "a cron expression of 5 fields, or off",
+  }),
+};
+
+export const state = {
+  dir: derived(
+    directory({ doc: "Where calibration, caches and the journal are kept.", shorthand: "state-dir" }),
+    "$STATE_DIRECTORY (set by systemd), else ~/.local/state/pipit",
+    ({ env, home }) => stateDirectory(env) ?? `${home}/.local/state/pipit`,
+  ),
+  interval_s: integer({
+    doc: "How often the state topic is published while nothing changes.",
+    min: 1,
+    max: 86_400,
+    unit: "s",
+    default: 30,
+  }),
+};
+
+export const journal = {
+  dir: derived(
+    directory({ doc: "Where accepted questions and their replies are kept until they are settled." }),
+    "`journal` in state.dir",
+    (of) => `${of.text("state.dir")}/journal`,
+  ),
+  durability: choice({
+    doc:
+      "What a question survives: `full` a power cut (synced before it is acknowledged), `relaxed` a crash of the agent, " +
+      "`memory` neither.",
+    values: ["full", "relaxed", "memory"],
+    default: "full",
+  }),
+  max_bytes: integer({
+    doc: "Most bytes of the journal on disk.",
+    min: 1024 ** 2,
+    max: 1024 ** 3,
+    unit: "bytes",
+    default: 16 * 1024 ** 2,
+  }),
+};
+
+export const log = {
+  level: choice({
+    doc: "Least important lines that are written; texts of questions appear at debug only.",
+    values: ["debug", "info", "warn", "error"],
+    default: "info",
+    shorthand: "log-level",
+  }),
+  format: choice({
+    doc: "Form of the lines: json, pretty for people, or auto, which is pretty on a terminal.",
+    values: ["auto", "json", "pretty"],
+    default: "auto",
+  }),
+  redact: list(text({ doc: "Field." }), {
+    doc: "Fields of log lines to hide besides those that hold secrets, as pino paths.",
+    default: [],
+    max: 64,
+    takes: "field paths",
+    identity: String,
+  }),
+};
+
+export const web = {
+  enabled: flag({ doc: "Serve the dashboard and the metrics.", default: false }),
+  host: text({
+    doc: "Address to serve on.",
+    default: "127.0.0.1",
+    pattern: /^[A-Za-z0-9.:-]+$/,
+    takes: "an IP address or host name",
+  }),
+  port: integer({ doc: "Port to serve on.", min: 1, max: 65_535, zero: "any free port", default: 8420 }),
+  token_file: secretFile({ doc: "File with the token a visitor must show." }),
+};

@@ -1,0 +1,153 @@
+// Keys of the model and of the tasks it is given. The bounds of a task's limits are shared with the routes.
+import { directory, file, model as modelKey, secretFile, url } from "./key-files.ts";
+import { examples, labels, list } from "./key-lists.ts";
+import { decimal, derived, integer, stateDirectory, text } from "./key.ts";
+
+export const LIMITS = {
+  maxTokens: { min: 1, max: 8192, unit: "tokens" },
+  temperature: { min: 0, max: 2 },
+  deadlineMs: { min: 100, max: 86_400_000, unit: "ms" },
+  maxTextCharacters: { min: 1, max: 1_000_000, unit: "characters" },
+} as const;
+export const MAX_SYSTEM_CHARACTERS = 20_000;
+
+export const model = {
+  name: modelKey({
+    doc: "The generative model: a name of the catalogue (`pipit models list`) or the path of a GGUF file.",
+    default: "smollm2-135m-instruct-q4_1",
+    variables: ["PIPIT_MODEL"],
+    shorthand: "model",
+  }),
+  encoder: modelKey({
+    doc: "The model that turns texts into vectors, for classification in milliseconds; `none` for none.",
+    default: "all-minilm-l6-v2-q8_0",
+  }),
+  dir: derived(
+    directory({ doc: "Where model files are stored.", variables: ["PIPIT_MODELS_DIR"], shorthand: "models-dir" }),
+    "`models` in $STATE_DIRECTORY (set by systemd), else ~/.local/share/pipit/models",
+    ({ env, home }) => `${stateDirectory(env) ?? `${home}/.local/share/pipit`}/models`,
+  ),
+  catalogue_file: file({ doc: "Catalogue with models of your own, added to the one that Pipit brings." }),
+  ladder: list(modelKey({ doc: "Model." }), {
+    doc: "Smaller models to step down to when memory is short, the largest first; `none` last: unload.",
+    default: [],
+    max: 8,
+    takes: "models",
+    identity: String,
+  }),
+  context_tokens: integer({
+    doc: "Tokens that a question and its answer may have together.",
+    min: 128,
+    max: 131_072,
+    unit: "tokens",
+    zero: "planned from free memory",
+    default: 0,
+  }),
+  batch_tokens: integer({
+    doc: "Most tokens evaluated in one step that cannot be interrupted.",
+    min: 8,
+    max: 2048,
+    unit: "tokens",
+    zero: "planned",
+    default: 0,
+  }),
+  sequences: integer({ doc: "Questions answered side by side.", min: 1, max: 16, zero: "planned", default: 0 }),
+  threads: integer({
+    doc: "Fixed number of compute threads.",
+    min: 1,
+    max: 256,
+    zero: "governed by what the board has free",
+    default: 0,
+  }),
+  idle_unload_s: integer({
+    doc: "Unload the model after this time without a question.",
+    min: 10,
+    max: 604_800,
+    unit: "s",
+    zero: "never",
+    default: 0,
+  }),
+};
+
+export const answer = {
+  system: text({
+    doc: "System text of questions: who the model is and what it shall do.",
+    default: "You answer questions correctly and briefly.",
+    maxCharacters: MAX_SYSTEM_CHARACTERS,
+    empty: true,
+  }),
+  max_tokens: integer({ doc: "Longest answer.", ...LIMITS.maxTokens, default: 256 }),
+  temperature: decimal({
+    doc: "How freely words are chosen: 0 for the same answer every time, more for variety.",
+    ...LIMITS.temperature,
+    default: 0,
+  }),
+  deadline_ms: integer({
+    doc: "Longest wait for a reply of any task, from arrival; a request may ask for less.",
+    ...LIMITS.deadlineMs,
+    default: 60_000,
+  }),
+  max_text_characters: integer({
+    doc: "Longest text a request of any task may carry; more is refused as `too_long`.",
+    ...LIMITS.maxTextCharacters,
+    default: 4000,
+  }),
+  stream_interval_ms: integer({
+    doc: "Pieces of a streamed answer are gathered for this long before they are published.",
+    min: 0,
+    max: 60_000,
+    unit: "ms",
+    default: 150,
+  }),
+};
+
+export const classify = {
+  system: text({
+    doc: "System text of classification.",
+    default: "You sort texts by their topic. Answer with the topic only.",
+    maxCharacters: MAX_SYSTEM_CHARACTERS,
+    empty: true,
+  }),
+  labels: labels({ doc: "Labels where neither the route nor the request names any.", default: [] }),
+  examples: examples({ doc: "Labelled texts to learn those labels from.", default: [] }),
+  threshold: decimal({
+    doc: "Abstain (`label: null`) below this confidence.",
+    min: 0,
+    max: 1,
+    default: 0,
+  }),
+};
+
+export const queue = {
+  max_questions: integer({
+    doc: "Most questions waiting; more are refused as `busy`.",
+    min: 1,
+    max: 100_000,
+    default: 64,
+  }),
+  max_bytes: integer({
+    doc: "Most bytes of all waiting questions.",
+    min: 4096,
+    max: 1024 ** 3,
+    unit: "bytes",
+    default: 4 * 1024 ** 2,
+  }),
+  max_payload_bytes: integer({
+    doc: "Largest payload of a request; more is refused as `too_large`.",
+    min: 256,
+    max: 16 * 1024 ** 2,
+    unit: "bytes",
+    default: 65_536,
+  }),
+};
+
+export const remote = {
+  url: url({
+    doc: "Base address of an OpenAI-compatible service to ask instead of the local model; none: nothing leaves the board.",
+    protocols: ["https", "http"],
+    credentials: "remote.api_key_file",
+  }),
+  model: text({ doc: "Model to ask there.", default: "gpt-4o-mini" }),
+  api_key_file: secretFile({ doc: "File with the key of the service." }),
+  timeout_ms: integer({ doc: "Longest wait for the service.", min: 500, max: 600_000, unit: "ms", default: 30_000 }),
+};
