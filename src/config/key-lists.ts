@@ -21,13 +21,13 @@ export interface ListSpec<D> extends KeySpec<D> {
 }
 
 /** A list; as text either JSON or its items with commas between them. */
-export function list<T, D extends readonly T[] | undefined = undefined>(
+export function list<T, D extends readonly NonNullable<T>[] | undefined = undefined>(
   item: Key<T>,
   spec: ListSpec<D>,
-): Key<readonly T[] | D> {
+): Key<readonly NonNullable<T>[] | D> {
   const takes = `a list of at most ${spec.max} ${spec.takes}`;
   return {
-    ...about<readonly T[] | D>(spec),
+    ...about<readonly NonNullable<T>[] | D>(spec),
     takes,
     parse: (written) =>
       parseJson(written) ?? (written.trim() === "" ? [] : written.split(",").map((part) => part.trim())),
@@ -43,7 +43,7 @@ export function list<T, D extends readonly T[] | undefined = undefined>(
         if (first !== undefined) reading.fault(`repeats item ${first + 1}: ${show(identity)}`, index);
         else seen.set(identity, index);
       }
-      return items.filter((part) => part !== undefined);
+      return items.filter((part): part is NonNullable<T> => part !== undefined && part !== null);
     },
   };
 }

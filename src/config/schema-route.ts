@@ -6,7 +6,7 @@ import type { ValuesOf } from "./key-lists.ts";
 import { choice, decimal, integer, required, text } from "./key.ts";
 import type { Reading } from "./key.ts";
 import { COURTESIES } from "./schema-service.ts";
-import { LIMITS, MAX_SYSTEM_CHARACTERS } from "./schema-work.ts";
+import { allowReplyTo, LIMITS, MAX_SYSTEM_CHARACTERS } from "./schema-work.ts";
 
 const filter = (doc: string, faultOf: (written: string) => string | undefined) =>
   text({ doc, maxCharacters: 65_535, takes: "a topic filter", faultOf });
@@ -27,12 +27,7 @@ export const routeKeys = {
     takes: "a topic",
     faultOf: templateFault,
   }),
-  allow_reply_to: list(filter("Topic filter.", allowFault), {
-    doc: "Reply topics a request may name, as topic filters.",
-    max: 64,
-    takes: "topic filters",
-    identity: String,
-  }),
+  allow_reply_to: allowReplyTo({ doc: "Reply topics a request may name, as topic filters." }),
   reply_form: choice({ doc: "`json`, or `text`: the bare answer or label.", values: ["json", "text"] }),
   system: text({
     doc: "System text: who the model is and what it shall do.",
@@ -96,12 +91,6 @@ function subscriptionFault(written: string): string | undefined {
     if (group === "" || /[+#]/.test(group)) return "needs a group without wildcards after $share/";
   }
   const fault = filterFault(withoutShare(written));
-  return fault === undefined ? undefined : `must be a topic filter, it ${fault}`;
-}
-
-/** Replies never go to topics that begin with `$`, so none can be allowed. */
-function allowFault(written: string): string | undefined {
-  const fault = written.startsWith("$") ? "begins with `$`" : filterFault(written);
   return fault === undefined ? undefined : `must be a topic filter, it ${fault}`;
 }
 

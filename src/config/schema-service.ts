@@ -2,7 +2,7 @@
 import { cronFault } from "./cron.ts";
 import { directory, secretFile } from "./key-files.ts";
 import { list } from "./key-lists.ts";
-import { choice, derived, flag, integer, stateDirectory, text } from "./key.ts";
+import { choice, derived, flag, integer, type Key, stateDirectory, text } from "./key.ts";
 
 export const COURTESIES = ["low", "normal", "high"] as const;
 
@@ -26,6 +26,12 @@ export const governor = {
     values: COURTESIES,
     default: "normal",
   }),
+  nice: integer({
+    doc: "How far the model's process stands back behind every other program: its nice level.",
+    min: 0,
+    max: 19,
+    default: 0,
+  }),
   sensors_root: directory({
     doc: "Root of the /proc and /sys trees that are read; another one for trying out a recorded board.",
     default: "/",
@@ -36,6 +42,21 @@ export const governor = {
     faultOf: (value) => (value === "off" ? undefined : cronFault(value)),
     takes: "a cron expression of 5 fields, or off",
   }),
+};
+
+const CONTROL_VERBS = ["plan", "pause", "resume"] as const;
+
+export const control = {
+  allow: list<(typeof CONTROL_VERBS)[number], readonly (typeof CONTROL_VERBS)[number][]>(
+    choice({ doc: "Verb.", values: CONTROL_VERBS }) as Key<(typeof CONTROL_VERBS)[number]>,
+    {
+      doc: "Verbs that are obeyed on `control/<verb>`; none: nobody steers this agent over the bus.",
+      default: CONTROL_VERBS,
+      max: CONTROL_VERBS.length,
+      takes: `of ${CONTROL_VERBS.join(", ")}`,
+      identity: String,
+    },
+  ),
 };
 
 export const state = {

@@ -1,4 +1,5 @@
 // Keys of the model and of the tasks it is given. The bounds of a task's limits are shared with the routes.
+import { filterFault } from "../core/topics.ts";
 import { directory, file, model as modelKey, secretFile, url } from "./key-files.ts";
 import { examples, labels, list } from "./key-lists.ts";
 import { decimal, derived, integer, stateDirectory, text } from "./key.ts";
@@ -69,10 +70,23 @@ export const model = {
   }),
 };
 
+/** Topic filters; the default of the routes is that of `answer.allow_reply_to`. */
+export function allowReplyTo<D extends readonly string[] | undefined = undefined>(about: { doc: string; default?: D }) {
+  const filter = text({ doc: "Topic filter.", maxCharacters: 65_535, takes: "a topic filter", faultOf: allowFault });
+  return list<string | undefined, D>(filter, { ...about, max: 64, takes: "topic filters", identity: String });
+}
+
+/** Replies never go to topics that begin with `$`, so none can be allowed. */
+function allowFault(written: string): string | undefined {
+  const fault = written.startsWith("$") ? "begins with `$`" : filterFault(written);
+  return fault === undefined ? undefined : `must be a topic filter, it ${fault}`;
+}
+
 export const answer = {
   system: text({
     doc: "System text of questions: who the model is and what it shall do.",
-    default: "You answer questions correctly and briefly.",
+    // Of eight texts tried with SmolLM2-135M on 24 questions, this one had most right answers (21) in the fewest tokens.
+    default: "You are a helpful assistant. Answer in one short sentence.",
     maxCharacters: MAX_SYSTEM_CHARACTERS,
     empty: true,
   }),
@@ -92,6 +106,10 @@ export const answer = {
     ...LIMITS.maxTextCharacters,
     default: 4000,
   }),
+  allow_reply_to: allowReplyTo({
+    doc: "Reply topics a request may name, as topic filters. The default allows every topic: narrow it where askers are not trusted.",
+    default: ["#"] as readonly string[],
+  }),
   stream_interval_ms: integer({
     doc: "Pieces of a streamed answer are gathered for this long before they are published.",
     min: 0,
@@ -104,7 +122,7 @@ export const answer = {
 export const classify = {
   system: text({
     doc: "System text of classification.",
-    default: "You sort texts by their topic. Answer with the topic only.",
+    default: "Classify each message. Answer with one label and nothing else.",
     maxCharacters: MAX_SYSTEM_CHARACTERS,
     empty: true,
   }),

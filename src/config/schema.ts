@@ -6,7 +6,7 @@ import type { ValuesOf } from "./key-lists.ts";
 import type { Key } from "./key.ts";
 import { broker, device } from "./schema-bus.ts";
 import { routes } from "./schema-route.ts";
-import { governor, journal, log, state, web } from "./schema-service.ts";
+import { control, governor, journal, log, state, web } from "./schema-service.ts";
 import { answer, classify, model, queue, remote } from "./schema-work.ts";
 
 export const sections = {
@@ -17,6 +17,7 @@ export const sections = {
   classify,
   queue,
   governor,
+  control,
   state,
   journal,
   log,
@@ -32,6 +33,7 @@ export const SECTION_DOCS: Record<keyof typeof sections, string> = {
   classify: "Sorting texts into labels.",
   queue: "What may wait for the model.",
   governor: "What the agent may take from the board.",
+  control: "What may be asked of the agent over the bus.",
   state: "What the agent keeps and tells.",
   journal: "Questions and replies that must not be lost.",
   log: "Log lines.",

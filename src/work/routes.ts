@@ -5,8 +5,6 @@ import { REQUEST_WORDS, type Topics } from "../core/topics.ts";
 
 type Defaults = Pick<Config, "answer" | "classify" | "governor">;
 
-const ANY_TOPIC = ["#"];
-
 export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes">): Route[] {
   const own = REQUEST_WORDS.map((word) => {
     const task = TASK_OF_WORD[word];
@@ -30,7 +28,7 @@ function route(
     filter: settings.filter,
     task,
     replyTopic: settings.replyTopic ?? replyTopicOf(task, topics),
-    allowReplyTo: [...(settings.allowReplyTo ?? ANY_TOPIC)],
+    allowReplyTo: [...(settings.allowReplyTo ?? answer.allowReplyTo)],
     replyForm: settings.replyForm ?? "json",
     ...(system.length > 0 && { system }),
     labels: [...(settings.labels ?? (task === "classify" ? classify.labels : []))],
