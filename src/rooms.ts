@@ -1,0 +1,282 @@
+// Every room made from the configuration and joined to the others by callbacks; app.ts starts and stops them. The only file
+// that sees every room.
+import { randomUUID } from "node:crypto";
+import type { LoadedConfig } from "./config/load.ts";
+import type { Config } from "./config/schema.ts";
+import { toError } from "./core/errors.ts";
+import type { OutgoingMessage } from "./core/message.ts";
+import type { Clock, Engine, Journal, Link, LinkStatus, Logger } from "./core/ports.ts";
+import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
+import { Sensors } from "./device/sensors.ts";
+import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
+import { MemoryJournal } from "./journal/memory-journal.ts";
+import { ModelLibrary } from "./models/library.ts";
+import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
+import { MqttLink } from "./mqtt/link.ts";
+import { Controls } from "./work/controls.ts";
+import { DecoderClassifier } from "./work/decoder-classifier.ts";
+import { Governor } from "./work/governor.ts";
+import { Inbox } from "./work/inbox.ts";
+import { ModelKeeper } from "./work/model-keeper.ts";
+import { specifyModel } from "./work/model-specifier.ts";
+import { Outbox } from "./work/outbox.ts";
+import { Pipeline } from "./work/pipeline.ts";
+import { routesOf } from "./work/routes.ts";
+import { stateJson } from "./work/state.ts";
+import { StatePublisher } from "./work/state-publisher.ts";
+import { Tasks } from "./work/tasks.ts";
+
+export interface AppOptions {
+  config: Config;
+  /** What a `*_file` setting holds, by the name without `_file`. */
+  secret: LoadedConfig["secret"];
+  version: string;
+  log: Logger;
+  clock: Clock;
+  /** Another engine in the place of the model's process, for tests of delivery. */
+  createEngine?: (events: EngineEvents) => Engine;
+}
+
+export class Rooms {
+  readonly topics: Topics;
+  readonly engine: Engine;
+  readonly governor: Governor;
+  readonly models: ModelKeeper;
+  readonly journal: Journal;
+  readonly outbox: Outbox;
+  readonly pipeline: Pipeline;
+  readonly inbox: Inbox;
+  readonly state: StatePublisher;
+  readonly broker: EmbeddedBroker | undefined;
+  readonly #options: AppOptions;
+  readonly #startedMs: number;
+  readonly #sensors: Sensors;
+  #link: Link | undefined;
+
+  constructor(options: AppOptions) {
+    const { config, log, clock } = options;
+    this.#options = options;
+    this.#startedMs = clock.nowMs();
+    this.topics = topicsOf(config.device.baseTopic, config.device.id);
+    this.#sensors = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock });
+    this.engine = this.#createEngine();
+    this.governor = this.#createGovernor();
+    this.models = this.#createModelKeeper();
+    this.journal = new MemoryJournal({ clock });
+    this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
+    const routes = routesOf(this.topics, config);
+    const ownFilters = [
+      ...routes.map(({ filter }) => withoutShare(filter)),
+      this.topics.cancel,
+      `${this.topics.control}/#`,
+    ];
+    this.pipeline = new Pipeline(
+      {
+        limits: { maxPayloadBytes: config.queue.maxPayloadBytes, ownFilters },
+        maxQuestions: config.queue.maxQuestions,
+        concurrency: () => this.governor.current.sequences,
+        governor: this.governor,
+        makeId: () => randomUUID(),
+      },
+      { tasks: this.#createTasks(), journal: this.journal, outbox: this.outbox, clock, log },
+    );
+    const publish = (message: OutgoingMessage) => this.#publishLater(message);
+    const controls = this.#createControls();
+    this.inbox = new Inbox({ topics: this.topics, routes }, { pipeline: this.pipeline, controls, publish, log });
+    this.state = this.#createStatePublisher();
+    this.broker = config.broker.embedded ? this.#createBroker() : undefined;
+  }
+
+  /** Where to reach the agent: the embedded broker's own address, or the configured one. */
+  get brokerUrl(): string {
+    return this.broker?.url ?? this.#options.config.broker.url;
+  }
+
+  get linkStatus(): LinkStatus {
+    return this.#link?.status ?? { state: "offline", connects: 0 };
+  }
+
+  /** What `…/state` says. */
+  describe(): object {
+    return stateJson(
+      {
+        version: this.#options.version,
+        startedMs: this.#startedMs,
+        governor: this.governor,
+        models: this.models,
+        pipeline: this.pipeline,
+        deaths: () => this.engine.status.deaths,
+        link: () => this.linkStatus,
+      },
+      this.#options.clock.nowMs(),
+    );
+  }
+
+  #createTasks(): Tasks {
+    const { config, clock } = this.#options;
+    return new Tasks(
+      {
+        streamIntervalMs: config.answer.streamIntervalMs,
+        threshold: config.classify.threshold,
+        whenModel: (signal) => this.models.whenReady(signal),
+        publish: (message) => this.#publishLater(message),
+      },
+      this.engine,
+      new DecoderClassifier(this.engine),
+      clock,
+    );
+  }
+
+  #createEngine(): Engine {
+    const { config, log, clock, createEngine } = this.#options;
+    const events: EngineEvents = {
+      onStep: (step) => this.governor.onStep(step),
+      onDeath: (reason) => this.#tell("engine_died", { reason }),
+    };
+    if (createEngine) return createEngine(events);
+    return new ChildEngine({ nice: config.governor.nice }, events, log.child({ room: "engine" }), clock);
+  }
+
+  #createGovernor(): Governor {
+    const { config, log, clock } = this.#options;
+    return new Governor({
+      clock,
+      log: log.child({ room: "governor" }),
+      sensors: this.#sensors,
+      engine: this.engine,
+      plan: { contextTokens: 0, batchTokens: 0, sequences: 1, modelRung: 0 },
+      courtesy: config.governor.courtesy,
+      events: {
+        onPlan: (plan, { cause }) => {
+          this.#tell("plan", {
+            threads: plan.threads.decode,
+            threads_prefill: plan.threads.prefill,
+            cause,
+            reason: plan.reason,
+          });
+          this.state.changed();
+        },
+      },
+    });
+  }
+
+  #createModelKeeper(): ModelKeeper {
+    const { config, log, clock } = this.#options;
+    const library = new ModelLibrary({
+      directory: config.model.dir,
+      catalogFile: config.model.catalogueFile,
+      env: process.env,
+    });
+    const { contextTokens, batchTokens, sequences } = config.model;
+    return new ModelKeeper(
+      {
+        name: config.model.name,
+        specify: async (name, onProgress, signal) => {
+          const file = await library.obtain(name, {
+            onProgress,
+            signal,
+            onNote: (line) => log.info({ model: name }, line),
+          });
+          const readings = this.governor.readings ?? this.#sensors.read();
+          const ownBytes = readings.child?.rssBytes ?? 0;
+          const { spec, reason } = specifyModel({
+            file,
+            configured: { contextTokens, batchTokens, sequences },
+            readings,
+            ownBytes,
+          });
+          log.info({ model: name, context_tokens: spec.contextTokens, sequences: spec.sequences }, reason);
+          this.governor.setMemoryPlan({ ...spec, modelRung: 0 });
+          return spec;
+        },
+        onChange: (state) => {
+          if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
+          if (state.state === "ready") this.#tell("model_ready", { model: state.name });
+          this.state.changed();
+        },
+      },
+      this.engine,
+      clock,
+      log.child({ room: "models" }),
+    );
+  }
+
+  #createControls(): Controls {
+    return new Controls(
+      {
+        plan: () => this.describe(),
+        pause: () => this.pipeline.pause(),
+        resume: () => this.pipeline.resumeWork(),
+      },
+      this.#options.config.control.allow,
+    );
+  }
+
+  #createStatePublisher(): StatePublisher {
+    const { config, clock } = this.#options;
+    const intervalMs = config.state.intervalS * 1000;
+    const publish = (message: OutgoingMessage) => this.#publish(message);
+    return new StatePublisher(
+      { topic: this.topics.state, intervalMs, describe: () => this.describe(), publish },
+      clock,
+    );
+  }
+
+  #createBroker(): EmbeddedBroker {
+    const { embeddedHost: host, embeddedPort: port } = this.#options.config.broker;
+    return new EmbeddedBroker({ host, port }, this.#options.log.child({ room: "broker" }));
+  }
+
+  /** Made once the broker of our own has a port. */
+  createLink(): Link {
+    const { config, secret, log, clock } = this.#options;
+    const { broker } = config;
+    const link = new MqttLink(
+      {
+        url: this.brokerUrl,
+        clientId: broker.clientId,
+        username: broker.username,
+        password: secret("broker.password"),
+        tls: { caFile: broker.caFile, certFile: broker.certFile, keyFile: broker.keyFile, insecure: broker.insecure },
+        protocol: broker.protocolVersion === "auto" ? "auto" : broker.protocolVersion === 5 ? "5" : "3.1.1",
+        filters: this.inbox.filters,
+        availabilityTopic: this.topics.availability,
+        keepaliveSeconds: broker.keepaliveS,
+        sessionExpirySeconds: broker.sessionExpiryS,
+        receiveMaximum: broker.receiveMaximum,
+        connectTimeoutMs: broker.connectTimeoutMs,
+        maxPacketBytes: config.queue.maxPayloadBytes + 4096,
+      },
+      {
+        onMessage: (message) => this.inbox.handle(message),
+        onOnline: async () => {
+          this.state.changed();
+          await this.outbox.resend();
+        },
+      },
+      log.child({ room: "mqtt" }),
+      clock,
+    );
+    this.#link = link;
+    return link;
+  }
+
+  /** A line on `…/event`; lost without a link, which is what events are. */
+  #tell(event: string, fields: object): void {
+    const body = { event, at: new Date(this.#options.clock.wallMs()).toISOString(), ...fields };
+    const payload = new TextEncoder().encode(JSON.stringify(body));
+    this.#publishLater({ topic: this.topics.event, payload, contentType: "application/json", text: true });
+  }
+
+  async #publish(message: OutgoingMessage): Promise<void> {
+    if (!this.#link) throw toError("the link has not started");
+    await this.#link.publish(message);
+  }
+
+  /** For what is worth sending but not worth keeping. */
+  #publishLater(message: OutgoingMessage): void {
+    this.#publish(message).catch((error: unknown) => {
+      this.#options.log.debug({ topic: message.topic, reason: toError(error).message }, "not published");
+    });
+  }
+}
