@@ -10,8 +10,13 @@ import { hint, nearest } from "./nearest.ts";
 const MAX_EXAMPLES_FILE_BYTES = 8 * 1024 ** 2;
 
 export type Keys = Readonly<Record<string, Key<unknown>>>;
-/** The values of a table of keys, by the names they have in the file. */
-export type ValuesOf<S> = { readonly [K in keyof S]: S[K] extends Key<infer T> ? T : never };
+/** The values of a table of keys, by the names they have in the file; keys without a default may be absent. */
+export type ValuesOf<S> = {
+  readonly [K in keyof S as undefined extends ValueOf<S[K]> ? never : K]: ValueOf<S[K]>;
+} & {
+  readonly [K in keyof S as undefined extends ValueOf<S[K]> ? K : never]?: ValueOf<S[K]>;
+};
+type ValueOf<K> = K extends Key<infer T> ? T : never;
 
 export interface ListSpec<D> extends KeySpec<D> {
   max: number;
@@ -21,13 +26,13 @@ export interface ListSpec<D> extends KeySpec<D> {
 }
 
 /** A list; as text either JSON or its items with commas between them. */
-export function list<T, D extends readonly NonNullable<T>[] | undefined = undefined>(
-  item: Key<T>,
+export function list<T, const D extends readonly T[] | undefined = undefined>(
+  item: Key<T | undefined>,
   spec: ListSpec<D>,
-): Key<readonly NonNullable<T>[] | D> {
+): Key<readonly T[] | D> {
   const takes = `a list of at most ${spec.max} ${spec.takes}`;
   return {
-    ...about<readonly NonNullable<T>[] | D>(spec),
+    ...about<readonly T[] | D>(spec),
     takes,
     parse: (written) =>
       parseJson(written) ?? (written.trim() === "" ? [] : written.split(",").map((part) => part.trim())),
@@ -43,7 +48,7 @@ export function list<T, D extends readonly NonNullable<T>[] | undefined = undefi
         if (first !== undefined) reading.fault(`repeats item ${first + 1}: ${show(identity)}`, index);
         else seen.set(identity, index);
       }
-      return items.filter((part): part is NonNullable<T> => part !== undefined && part !== null);
+      return items.filter((part) => part !== undefined);
     },
   };
 }

@@ -28,12 +28,15 @@ const RULES: Rule[] = [
   },
   {
     paths: ["broker.cert_file", "broker.key_file"],
-    check({ broker }) {
-      if ((broker.cert_file === undefined) === (broker.key_file === undefined)) return [];
-      const missing = broker.cert_file === undefined ? "cert_file" : "key_file";
-      const present = missing === "cert_file" ? "key_file" : "cert_file";
-      return [problem(`broker.${missing}`, `is missing although broker.${present} is set`)];
-    },
+    check: ({ broker }) => bothOrNone(["broker.cert_file", broker.cert_file], ["broker.key_file", broker.key_file]),
+  },
+  {
+    paths: ["broker.embedded_cert_file", "broker.embedded_key_file"],
+    check: ({ broker }) =>
+      bothOrNone(
+        ["broker.embedded_cert_file", broker.embedded_cert_file],
+        ["broker.embedded_key_file", broker.embedded_key_file],
+      ),
   },
   {
     paths: ["broker.url", "broker.insecure", "broker.embedded"],
@@ -62,10 +65,15 @@ const RULES: Rule[] = [
         : [],
   },
   {
-    paths: ["broker.embedded", "broker.embedded_host"],
+    paths: ["broker.embedded", "broker.embedded_host", "broker.embedded_users_file"],
     check: ({ broker }) =>
-      broker.embedded && !isLoopback(broker.embedded_host)
-        ? [warning("broker.embedded_host", `is ${broker.embedded_host}: everybody on that network can use the broker`)]
+      broker.embedded && broker.embedded_users_file === undefined && !isLoopback(broker.embedded_host)
+        ? [
+            warning(
+              "broker.embedded_host",
+              `is ${broker.embedded_host} without users: everybody on that network can use the broker`,
+            ),
+          ]
         : [],
   },
   {
@@ -149,6 +157,14 @@ function routeNames({ routes }: RawConfig): Finding[] {
     return [{ severity: "problem", path: "routes", sub: [index, "name"], message }];
   });
 }
+
+function bothOrNone(...[one, other]: [Named, Named]): Finding[] {
+  if ((one[1] === undefined) === (other[1] === undefined)) return [];
+  const [missing, present] = one[1] === undefined ? [one, other] : [other, one];
+  return [problem(missing[0], `is missing although ${present[0]} is set`)];
+}
+
+type Named = [path: string, value: string | undefined];
 
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host === "[::1]" || host.startsWith("127.");

@@ -1,6 +1,6 @@
 // Keys of who this agent is and of the broker it talks to.
-import { filterFault } from "../core/topics.ts";
 import { file, secretFile, url } from "./key-files.ts";
+import { baseTopicFault } from "./key-topics.ts";
 import { choice, derived, flag, integer, text } from "./key.ts";
 
 const DEVICE_ID = /^[A-Za-z0-9_.-]{1,64}$/;
@@ -93,12 +93,18 @@ export const broker = {
     zero: "any free port",
     default: 1883,
   }),
+  embedded_websocket_port: integer({
+    doc: "Port of the embedded broker for MQTT over WebSocket; none: no WebSocket.",
+    min: 1,
+    max: 65_535,
+    zero: "any free port",
+  }),
+  embedded_users_file: file({
+    doc: "Users of the embedded broker and their passwords; none: everybody who reaches it.",
+    access: "private",
+  }),
+  embedded_access_file: file({ doc: "What each user of the embedded broker may publish and read; none: everything." }),
+  embedded_cert_file: file({ doc: "Certificate (PEM) of the embedded broker; with it, it speaks TLS only." }),
+  embedded_key_file: file({ doc: "Private key (PEM) of that certificate.", access: "private" }),
+  embedded_ca_file: file({ doc: "Certificates (PEM); clients of the embedded broker then need one signed by them." }),
 };
-
-function baseTopicFault(base: string): string | undefined {
-  if (base.includes("+") || base.includes("#")) return "must not contain a wildcard";
-  if (base.startsWith("$")) return "must not begin with `$`";
-  if (base.split("/").includes("")) return "must not have an empty level";
-  const fault = filterFault(base);
-  return fault === undefined ? undefined : `must be a topic, it ${fault}`;
-}

@@ -1,15 +1,13 @@
 // Keys of one entry of `routes`. What an entry leaves out comes from `answer`, `classify` and `governor` when the agent
 // makes its routes; here only the entry itself is checked.
-import { fillTemplate, filterFault, matchFilter, topicFault, withoutShare } from "../core/topics.ts";
+import { fillTemplate, matchFilter, withoutShare } from "../core/topics.ts";
 import { examples, labels, list, record } from "./key-lists.ts";
 import type { ValuesOf } from "./key-lists.ts";
+import { replyFilters, subscriptionFault, templateFault, topicFilter } from "./key-topics.ts";
 import { choice, decimal, integer, required, text } from "./key.ts";
 import type { Reading } from "./key.ts";
 import { COURTESIES } from "./schema-service.ts";
-import { allowReplyTo, LIMITS, MAX_SYSTEM_CHARACTERS } from "./schema-work.ts";
-
-const filter = (doc: string, faultOf: (written: string) => string | undefined) =>
-  text({ doc, maxCharacters: 65_535, takes: "a topic filter", faultOf });
+import { LIMITS, MAX_SYSTEM_CHARACTERS } from "./schema-work.ts";
 
 export const routeKeys = {
   name: text({
@@ -18,7 +16,10 @@ export const routeKeys = {
     takes: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
   }),
   filter: required(
-    filter("Topic filter to subscribe to; `$share/<group>/…` shares the questions between agents.", subscriptionFault),
+    topicFilter(
+      "Topic filter to subscribe to; `$share/<group>/…` shares the questions between agents.",
+      subscriptionFault,
+    ),
   ),
   task: required(choice({ doc: "What to do with a text.", values: ["answer", "classify", "extract"] })),
   reply_topic: text({
@@ -27,7 +28,7 @@ export const routeKeys = {
     takes: "a topic",
     faultOf: templateFault,
   }),
-  allow_reply_to: allowReplyTo({ doc: "Reply topics a request may name, as topic filters." }),
+  allow_reply_to: replyFilters({ doc: "Reply topics a request may name, as topic filters." }),
   reply_form: choice({ doc: "`json`, or `text`: the bare answer or label.", values: ["json", "text"] }),
   system: text({
     doc: "System text: who the model is and what it shall do.",
@@ -83,19 +84,4 @@ function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
   const known = new Set(route.labels.map((label) => label.name));
   const foreign = route.examples.find(({ label }) => label !== undefined && !known.has(label));
   if (foreign !== undefined) reading.fault(`has the label ${foreign.label}, which is not among the labels`, "examples");
-}
-
-function subscriptionFault(written: string): string | undefined {
-  if (written.startsWith("$share/")) {
-    const group = written.split("/")[1] ?? "";
-    if (group === "" || /[+#]/.test(group)) return "needs a group without wildcards after $share/";
-  }
-  const fault = filterFault(withoutShare(written));
-  return fault === undefined ? undefined : `must be a topic filter, it ${fault}`;
-}
-
-function templateFault(template: string): string | undefined {
-  if (/\{0+\}/.test(template)) return "counts wildcards from {1}";
-  const fault = topicFault(template.replaceAll(/\{\d+\}/g, "x"));
-  return fault === undefined ? undefined : `must be a topic, it ${fault}`;
 }

@@ -2,7 +2,7 @@
 import { cronFault } from "./cron.ts";
 import { directory, secretFile } from "./key-files.ts";
 import { list } from "./key-lists.ts";
-import { choice, derived, flag, integer, type Key, stateDirectory, text } from "./key.ts";
+import { choice, derived, flag, integer, stateDirectory, text } from "./key.ts";
 
 export const COURTESIES = ["low", "normal", "high"] as const;
 
@@ -47,16 +47,13 @@ export const governor = {
 const CONTROL_VERBS = ["plan", "pause", "resume"] as const;
 
 export const control = {
-  allow: list<(typeof CONTROL_VERBS)[number], readonly (typeof CONTROL_VERBS)[number][]>(
-    choice({ doc: "Verb.", values: CONTROL_VERBS }) as Key<(typeof CONTROL_VERBS)[number]>,
-    {
-      doc: "Verbs that are obeyed on `control/<verb>`; none: nobody steers this agent over the bus.",
-      default: CONTROL_VERBS,
-      max: CONTROL_VERBS.length,
-      takes: `of ${CONTROL_VERBS.join(", ")}`,
-      identity: String,
-    },
-  ),
+  allow: list(choice({ doc: "Verb.", values: CONTROL_VERBS }), {
+    doc: "Verbs that are obeyed on `control/<verb>`; none: nobody steers this agent over the bus.",
+    default: CONTROL_VERBS,
+    max: CONTROL_VERBS.length,
+    takes: `of ${CONTROL_VERBS.join(", ")}`,
+    identity: String,
+  }),
 };
 
 export const state = {

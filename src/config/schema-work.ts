@@ -1,7 +1,7 @@
 // Keys of the model and of the tasks it is given. The bounds of a task's limits are shared with the routes.
-import { filterFault } from "../core/topics.ts";
 import { directory, file, model as modelKey, secretFile, url } from "./key-files.ts";
 import { examples, labels, list } from "./key-lists.ts";
+import { replyFilters } from "./key-topics.ts";
 import { decimal, derived, integer, stateDirectory, text } from "./key.ts";
 
 export const LIMITS = {
@@ -70,18 +70,6 @@ export const model = {
   }),
 };
 
-/** Topic filters; the default of the routes is that of `answer.allow_reply_to`. */
-export function allowReplyTo<D extends readonly string[] | undefined = undefined>(about: { doc: string; default?: D }) {
-  const filter = text({ doc: "Topic filter.", maxCharacters: 65_535, takes: "a topic filter", faultOf: allowFault });
-  return list<string | undefined, D>(filter, { ...about, max: 64, takes: "topic filters", identity: String });
-}
-
-/** Replies never go to topics that begin with `$`, so none can be allowed. */
-function allowFault(written: string): string | undefined {
-  const fault = written.startsWith("$") ? "begins with `$`" : filterFault(written);
-  return fault === undefined ? undefined : `must be a topic filter, it ${fault}`;
-}
-
 export const answer = {
   system: text({
     doc: "System text of questions: who the model is and what it shall do.",
@@ -106,9 +94,9 @@ export const answer = {
     ...LIMITS.maxTextCharacters,
     default: 4000,
   }),
-  allow_reply_to: allowReplyTo({
+  allow_reply_to: replyFilters({
     doc: "Reply topics a request may name, as topic filters. The default allows every topic: narrow it where askers are not trusted.",
-    default: ["#"] as readonly string[],
+    default: ["#"],
   }),
   stream_interval_ms: integer({
     doc: "Pieces of a streamed answer are gathered for this long before they are published.",

@@ -26,6 +26,8 @@ describe("defaults", () => {
     expect(config.model.encoder).toBe("all-minilm-l6-v2-q8_0");
     expect(config.broker.passwordFile).toBeUndefined();
     expect(config.routes).toEqual([]);
+    expect(config.control.allow).toEqual(["plan", "pause", "resume"]);
+    expect(config.answer.allowReplyTo).toEqual(["#"]);
   });
 
   it("derives identity and directories from the machine and from each other", () => {
@@ -241,6 +243,8 @@ describe("problems", () => {
       "broker: { url: 'mqtt://pi:hunter2@host' }",
       /^broker.url: must not carry a user name or password: use broker.username/,
     ],
+    ["control: { allow: [plan, reboot] }", /^control.allow\[1\]: must be one of plan, pause, .* is "reboot"/],
+    ["answer: { allow_reply_to: [replies/#/x] }", /^answer.allow_reply_to\[0\]: must be a topic filter/],
     ["broker: { url: 'http://host' }", /^broker.url: must be an address that begins with mqtt:/],
     ["broker: { url: 'pi:hunter2@host' }", /^broker.url: must be an address .* is "…@host"/],
     ["device: { id: 'a/b' }", /^device.id: must be 1 to 64 of the characters/],
@@ -274,6 +278,8 @@ describe("rules between keys", () => {
       env: { ...HOME, PIPIT_BROKER_PASSWORD_FILE: secret, PIPIT_BROKER_KEY_FILE: secret },
     });
     expect(problems.map((each) => each.key)).toEqual(["broker.username", "broker.cert_file"]);
+    const embedded = checkConfig({ env: { ...HOME, PIPIT_BROKER_EMBEDDED_CERT_FILE: secret } });
+    expect(embedded.problems.map((each) => each.key)).toEqual(["broker.embedded_key_file"]);
   });
 
   it("does not ask for it when the other half is there but faulty", () => {
