@@ -1,0 +1,348 @@
+// What MQTT.js and the link do on the wire, packet by packet. The first group guards late-ack.ts, which leans on the inside
+// of MQTT.js: a new version that changes it fails here.
+import { afterEach, describe, expect, test } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
+import { PipitError } from "../../src/core/errors.ts";
+import type { IncomingMessage } from "../../src/core/message.ts";
+import type { LinkStatus } from "../../src/core/ports.ts";
+import { MqttLink } from "../../src/mqtt/link.ts";
+import type { LinkOptions } from "../../src/mqtt/link-options.ts";
+import { FakeClock } from "../fakes/clock.ts";
+import { FakeLogger } from "../fakes/logger.ts";
+import { Mailbox } from "../fakes/mailbox.ts";
+import { accept, acknowledge, refuse, ScriptedBroker } from "../fixtures/scripted-broker.ts";
+
+const ASK = "pipit/board/ask";
+const ANSWER = "pipit/board/answer";
+const AVAILABILITY = "pipit/board/availability";
+const text = (bytes: Uint8Array | string) => (typeof bytes === "string" ? bytes : new TextDecoder().decode(bytes));
+const bytes = (value: string) => new TextEncoder().encode(value);
+
+let cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup();
+  cleanups = [];
+});
+
+async function scripted(): Promise<ScriptedBroker> {
+  const broker = new ScriptedBroker();
+  await broker.start();
+  cleanups.push(() => broker.stop());
+  return broker;
+}
+
+interface Held {
+  message: IncomingMessage;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+async function linkTo(broker: ScriptedBroker, options: Partial<LinkOptions> = {}, clock = systemClock) {
+  const held = new Mailbox<Held>();
+  const online = new Mailbox<LinkStatus>();
+  const states = new Mailbox<LinkStatus>();
+  const logger = new FakeLogger();
+  const link = new MqttLink(
+    {
+      url: broker.url,
+      clientId: "board",
+      filters: [ASK],
+      availabilityTopic: AVAILABILITY,
+      backoff: { minMs: 1, maxMs: 5 },
+      stopTimeoutMs: 100,
+      ...options,
+    },
+    {
+      onMessage: (message) => new Promise((resolve, reject) => held.put({ message, resolve, reject })),
+      onOnline: (status) => online.put(status),
+      onStatus: (status) => states.put(status),
+    },
+    logger,
+    clock,
+  );
+  cleanups.push(() => link.stop());
+  await link.start();
+  return { link, held, online, states, logger };
+}
+
+describe("acknowledging late", () => {
+  test.for(["5", "3.1.1"] as const)("sends each PUBACK when its handler has resolved, in MQTT %s", async (protocol) => {
+    const broker = await scripted();
+    const { held } = await linkTo(broker, { protocol });
+    const peer = await broker.peers.take();
+    await peer.published(AVAILABILITY);
+    for (const id of [1, 2, 3]) peer.publish(id, ASK, `question ${id}`);
+    const [first, second, third] = [await held.take(), await held.take(), await held.take()];
+    expect([first, second, third].map(({ message }) => message.packetId)).toEqual([1, 2, 3]);
+    third.resolve();
+    expect((await peer.next("puback")).messageId).toBe(3);
+    first.resolve();
+    expect((await peer.next("puback")).messageId).toBe(1);
+    second.resolve();
+    expect((await peer.next("puback")).messageId).toBe(2);
+  });
+
+  test("stays alive by pings while a message is held for longer than the keepalive", async () => {
+    const broker = await scripted();
+    const { link, held } = await linkTo(broker, { keepaliveSeconds: 1 });
+    const peer = await broker.peers.take();
+    await peer.published(AVAILABILITY);
+    peer.publish(1, ASK, "held");
+    const question = await held.take();
+    // MQTT.js cuts its own link 1.5 keepalives after the last answer it has read.
+    for (let pings = 0; pings < 3; pings += 1) await peer.next("pingreq");
+    expect(link.status).toMatchObject({ state: "online", connects: 1 });
+    question.resolve();
+    expect((await peer.next("puback")).messageId).toBe(1);
+  });
+
+  test("offers a message again that the handler rejected, and acknowledges it then", async () => {
+    const broker = await scripted();
+    const clock = new FakeClock();
+    const { held, logger } = await linkTo(broker, {}, clock);
+    const peer = await broker.peers.take();
+    await peer.published(AVAILABILITY);
+    peer.publish(7, ASK, "the disk is full");
+    const first = await held.take();
+    expect(first.message.duplicate).toBe(false);
+    first.reject(new PipitError("transient", "disk_full", "no space left"));
+    await expect.poll(() => clock.pending).toBe(1);
+    clock.advance(1_000);
+    const second = await held.take();
+    expect(second.message).toMatchObject({ packetId: 7, duplicate: true });
+    second.resolve();
+    expect((await peer.next("puback")).messageId).toBe(7);
+    expect(logger.lines.filter(({ level }) => level === "error")[0]?.fields["reason"]).toBe("no space left");
+  });
+
+  test("does not acknowledge a message of a connection that has gone", async () => {
+    const broker = await scripted();
+    const { held } = await linkTo(broker);
+    const first = await broker.peers.take();
+    await first.published(AVAILABILITY);
+    first.publish(1, ASK, "old");
+    const question = await held.take();
+    first.cut();
+    const second = await broker.peers.take();
+    await second.published(AVAILABILITY);
+    question.resolve();
+    second.publish(2, ASK, "new");
+    (await held.take()).resolve();
+    expect((await second.next("puback")).messageId).toBe(2);
+  });
+
+  test("stops reading on 3.1.1 when 64 messages wait, and goes on when one is done", async () => {
+    const broker = await scripted();
+    const { held } = await linkTo(broker, { protocol: "3.1.1" });
+    const peer = await broker.peers.take();
+    await peer.published(AVAILABILITY);
+    for (let id = 1; id <= 70; id += 1) peer.publish(id, ASK, `${id}`);
+    const questions: Held[] = [];
+    while (questions.length < 64) questions.push(await held.take());
+    expect(held.length).toBe(0);
+    questions[0]?.resolve();
+    expect((await held.take()).message.packetId).toBe(65);
+    expect(held.length).toBe(0);
+  });
+});
+
+describe("publishing", () => {
+  test.for([
+    { receiveMaximum: 2, most: 2 },
+    { receiveMaximum: 100, most: 8 },
+    { receiveMaximum: undefined, most: 8 },
+  ])("keeps at most $most in flight at receive maximum $receiveMaximum", async ({ receiveMaximum, most }) => {
+    const broker = await scripted();
+    let outstanding = 0;
+    let worst = 0;
+    broker.react = (packet) => {
+      if (packet.cmd === "publish" && packet.topic === ANSWER) worst = Math.max(worst, (outstanding += 1));
+      return packet.cmd === "connect" && receiveMaximum !== undefined ? accept({ receiveMaximum }) : undefined;
+    };
+    const { link, online } = await linkTo(broker);
+    const peer = await broker.peers.take();
+    await online.take();
+    const all = Array.from({ length: 20 }, (_, index) => link.publish({ topic: ANSWER, payload: bytes(`${index}`) }));
+    const payloads: string[] = [];
+    for (let round = 0; round < 20; round += most) {
+      const batch = [];
+      while (batch.length < Math.min(most, 20 - round)) batch.push(await peer.published(ANSWER));
+      expect(new Set(batch.map(({ messageId }) => messageId)).size).toBe(batch.length);
+      for (const packet of batch) {
+        payloads.push(text(packet.payload));
+        outstanding -= 1;
+        peer.send(acknowledge(packet));
+      }
+    }
+    await Promise.all(all);
+    expect(payloads).toEqual(Array.from({ length: 20 }, (_, index) => `${index}`));
+    expect(worst).toBe(most);
+  });
+
+  test("rejects what is in flight and what waits when the link falls, and repeats nothing by itself", async () => {
+    const broker = await scripted();
+    const { link, online } = await linkTo(broker);
+    const peer = await broker.peers.take();
+    await online.take();
+    const all = Array.from({ length: 10 }, (_, index) => link.publish({ topic: ANSWER, payload: bytes(`${index}`) }));
+    const results = Promise.allSettled(all);
+    await peer.published(ANSWER);
+    peer.cut();
+    for (const result of await results) {
+      expect(result).toMatchObject({ status: "rejected", reason: { kind: "transient", code: "link_down" } });
+    }
+    const next = await broker.peers.take();
+    await online.take();
+    void link.publish({ topic: ANSWER, payload: bytes("new") }).catch(() => {});
+    expect(text((await next.published(ANSWER)).payload)).toBe("new");
+  });
+
+  test.for([
+    { code: 0x87, kind: "request" },
+    { code: 0x97, kind: "transient" },
+  ])("tells a refusal that lasts from one that passes: PUBACK $code is $kind", async ({ code, kind }) => {
+    const broker = await scripted();
+    broker.react = (packet) =>
+      packet.cmd === "publish" && packet.topic === ANSWER ? acknowledge(packet, code) : undefined;
+    const { link, online } = await linkTo(broker);
+    await online.take();
+    await expect(link.publish({ topic: ANSWER, payload: bytes("no") })).rejects.toMatchObject({ kind });
+  });
+
+  test("does not send what exceeds the broker's packet size", async () => {
+    const broker = await scripted();
+    broker.react = (packet) => (packet.cmd === "connect" ? accept({ maximumPacketSize: 1_000 }) : undefined);
+    const { link, online } = await linkTo(broker);
+    await online.take();
+    const publishing = link.publish({ topic: ANSWER, payload: new Uint8Array(1_000) });
+    await expect(publishing).rejects.toMatchObject({ kind: "request", code: "too_large" });
+  });
+});
+
+describe("connecting", () => {
+  test("asks for a kept session, a bounded window and a delayed will", async () => {
+    const broker = await scripted();
+    await linkTo(broker, { username: "board", password: "secret" });
+    const { connect } = await broker.peers.take();
+    expect(connect).toMatchObject({
+      protocolVersion: 5,
+      clientId: "board",
+      clean: false,
+      username: "board",
+      properties: { sessionExpiryInterval: 604_800, receiveMaximum: 8, maximumPacketSize: 65_536 },
+      will: { topic: AVAILABILITY, qos: 1, retain: true, properties: { willDelayInterval: 15 } },
+    });
+    expect(connect.properties?.topicAliasMaximum).toBeUndefined();
+    expect(text(connect.will?.payload ?? "")).toBe("offline");
+  });
+
+  test("wants no retained messages and none of its own, but no-local never on a shared subscription", async () => {
+    const broker = await scripted();
+    await linkTo(broker, { filters: [ASK, "$share/pool/pipit/pool/pool/ask"] });
+    const { subscriptions } = await (await broker.peers.take()).next("subscribe");
+    expect(subscriptions).toMatchObject([
+      { topic: ASK, qos: 1, rh: 2, nl: true },
+      { topic: "$share/pool/pipit/pool/pool/ask", qos: 1, rh: 2, nl: false },
+    ]);
+  });
+
+  test.for([0x84, 0x01])("falls back to 3.1.1 when MQTT 5 is refused with %i, and keeps to it", async (code) => {
+    const broker = await scripted();
+    broker.react = (packet) => (packet.cmd === "connect" && packet.protocolVersion === 5 ? refuse(code) : undefined);
+    const { online } = await linkTo(broker);
+    expect((await broker.peers.take()).version).toBe(5);
+    const second = await broker.peers.take();
+    expect(second.version).toBe(4);
+    expect(await online.take()).toMatchObject({ protocolVersion: 4 });
+    second.cut();
+    expect((await broker.peers.take()).version).toBe(4);
+  });
+
+  test("goes on after refusals, says the reason, and is online when accepted", async () => {
+    const broker = await scripted();
+    let refusals = 0;
+    broker.react = (packet) => (packet.cmd === "connect" && (refusals += 1) <= 3 ? refuse(0x86) : undefined);
+    const { online, states } = await linkTo(broker);
+    const refused = await states.takeUntil(({ state }) => state === "offline");
+    expect(refused.reason).toContain("Bad User Name or Password");
+    expect(await online.take()).toMatchObject({ state: "online", connects: 1 });
+    expect(refusals).toBe(4);
+  });
+
+  test("names the cause when another client takes the session over", async () => {
+    const broker = await scripted();
+    const { online, states } = await linkTo(broker);
+    const peer = await broker.peers.take();
+    await online.take();
+    peer.send({ cmd: "disconnect", reasonCode: 0x8e });
+    peer.cut();
+    const fallen = await states.takeUntil(({ state }) => state === "offline");
+    expect(fallen.reason).toContain("is the device id used twice?");
+  });
+
+  test("comes back from a half-open connection by the keepalive", async () => {
+    const broker = await scripted();
+    broker.react = (packet) => (packet.cmd === "pingreq" ? "silent" : undefined);
+    const { online, states } = await linkTo(broker, { keepaliveSeconds: 1 });
+    await online.take();
+    const fallen = await states.takeUntil(({ state }) => state === "offline");
+    expect(fallen.reason).toContain("Keepalive timeout");
+    expect(await online.take()).toMatchObject({ connects: 2 });
+  });
+
+  test("survives topic aliases it never allowed and packets over its limit", async () => {
+    const broker = await scripted();
+    const { online, held } = await linkTo(broker, { maxPacketBytes: 1_024 });
+    const first = await broker.peers.take();
+    await online.take();
+    first.publish(1, ASK, "aliased", { properties: { topicAlias: 5 } });
+    const second = await broker.peers.take();
+    await online.take();
+    second.publish(2, ASK, "x".repeat(2_000));
+    const third = await broker.peers.take();
+    await online.take();
+    third.publish(3, ASK, "fine");
+    expect((await held.take()).message.packetId).toBe(3);
+  });
+
+  test("reports a refused subscription and serves the others", async () => {
+    const broker = await scripted();
+    broker.react = (packet) =>
+      packet.cmd === "subscribe"
+        ? { cmd: "suback", messageId: packet.messageId ?? 0, granted: [1, 0x87] as unknown as number[] }
+        : undefined;
+    const { online, logger } = await linkTo(broker, { filters: [ASK, "secret/#"] });
+    await online.take();
+    const refusal = logger.lines.find(({ level }) => level === "error");
+    expect(refusal?.fields).toMatchObject({ filter: "secret/#", reason_code: 0x87 });
+  });
+
+  test("stops within its time although the broker acknowledges nothing", async () => {
+    const broker = await scripted();
+    let births = 0;
+    broker.react = (packet) =>
+      packet.cmd === "publish" && packet.topic === AVAILABILITY && (births += 1) > 1 ? "silent" : undefined;
+    const { link, online } = await linkTo(broker);
+    const peer = await broker.peers.take();
+    await online.take();
+    await link.stop();
+    expect(births).toBe(2);
+    expect(link.status.state).toBe("offline");
+    await peer.ended.take();
+  });
+
+  test("sends DISCONNECT after the acknowledged farewell", async () => {
+    const broker = await scripted();
+    const { link, online } = await linkTo(broker, { stopTimeoutMs: 5_000 });
+    const peer = await broker.peers.take();
+    await online.take();
+    const stopping = link.stop();
+    const packets = [await peer.next("publish"), await peer.next("publish"), await peer.next("disconnect")];
+    expect(packets.slice(0, 2).map((packet) => "payload" in packet && text(packet.payload))).toEqual([
+      "online",
+      "offline",
+    ]);
+    peer.cut();
+    await stopping;
+  });
+});
