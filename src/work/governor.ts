@@ -60,6 +60,7 @@ export class Governor {
   #curve: SpeedCurve | undefined;
   #cancelTimer: (() => void) | undefined;
   #started = false;
+  #handedOver = false;
 
   constructor(options: GovernorOptions) {
     this.#clock = options.clock;
@@ -117,6 +118,7 @@ export class Governor {
 
   /** The engine has evaluated a batch. A slow one is looked into at once. */
   onStep(step: Step): void {
+    if (this.#handedOver) return;
     const nowMs = this.#clock.nowMs();
     this.#steps.add(step, nowMs);
     if (this.#started && this.#running.size > 0 && step.ms > BUSY_EVERY_MS) this.#sampleIfStale();
@@ -131,6 +133,22 @@ export class Governor {
   /** Memory or model were planned anew; the engine has already been loaded so. */
   setMemoryPlan(plan: Omit<Plan, "threads" | "reason">): void {
     this.#plan = { ...this.#plan, ...plan };
+  }
+
+  /** The calibrator drives the threads until it calls the returned function; readings and decisions go on unheard. */
+  handOver(): () => void {
+    this.#handedOver = true;
+    return () => {
+      this.#handedOver = false;
+      this.#steps.clear();
+      this.#engine.setThreads(this.#plan.threads);
+    };
+  }
+
+  /** A reading now, off the beat of the loop. */
+  lookAgain(): Readings | undefined {
+    if (this.#started) this.#sample();
+    return this.#readings;
   }
 
   #sampleIfStale(): void {
@@ -185,7 +203,7 @@ export class Governor {
     const news = moved || (cause === "heat") !== (this.#decision?.cause === "heat");
     this.#decision = decision;
     this.#plan = { ...this.#plan, threads, reason };
-    if (moved) this.#engine.setThreads(threads);
+    if (moved && !this.#handedOver) this.#engine.setThreads(threads);
     if (!news) return;
     this.#log.info({ threads, cause }, reason);
     this.#events.onPlan?.(this.#plan, decision);
