@@ -1,6 +1,8 @@
 // How much memory a model takes on this board, and the largest context that fits into what the board has left. Pure.
 // The library's own estimate is not used: for Gemma 3 270M at batch 512 it says 559 MB where RSS grew by 25 MB.
 
+import type { Readings } from "./readings.ts";
+
 /** What a GGUF header says about the model, as far as memory depends on it. */
 export interface ModelShape {
   architecture: string;
@@ -61,6 +63,8 @@ export interface MemoryInput {
   /** From `learnMemory`; 0 or undefined before the first load. */
   correctionBytes?: number;
 }
+
+export type MemoryReadings = Pick<Readings, "memoryTotalBytes" | "memoryAvailableBytes" | "groupMemory" | "child">;
 
 const MIB = 1024 * 1024;
 // Fitted to 16 loads of SmolLM2 135M and Gemma 3 270M, context 256 to 4096, batch 16 to 512, 1 to 4 sequences, measured on
@@ -160,20 +164,17 @@ function fitReason(shape: MemoryShape, { wanted, budgetBytes }: MemoryInput, byt
 const mib = (bytes: number) => (bytes / MIB).toFixed(0);
 
 /**
- * What the engine's process may grow to: what the kernel can give (the board's and the group's limits), with what the
- * process already holds and would release, less a reserve for the neighbours and the daemon itself.
+ * What the engine's process may grow to: what the kernel can give (the board's and the group's limits) with what the
+ * process already holds, less a reserve for the neighbours and the daemon itself. MemAvailable counts mapped files as
+ * available already, so only the anonymous part of the process comes on top; a group's headroom does not.
  */
-export function memoryBudget(
-  readings: {
-    memoryTotalBytes: number;
-    memoryAvailableBytes: number;
-    groupMemory?: { limitBytes: number; headroomBytes: number };
-  },
-  ownBytes: number,
-): number {
-  const total = Math.min(readings.memoryTotalBytes, readings.groupMemory?.limitBytes ?? Infinity);
-  const available = Math.min(readings.memoryAvailableBytes, readings.groupMemory?.headroomBytes ?? Infinity);
-  return Math.max(0, available + ownBytes - Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE));
+export function memoryBudget(readings: MemoryReadings): number {
+  const { memoryTotalBytes, memoryAvailableBytes, groupMemory, child } = readings;
+  const reserve = (total: number) => Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE);
+  const board = memoryAvailableBytes + (child?.anonymousBytes ?? 0) - reserve(memoryTotalBytes);
+  if (!groupMemory) return Math.max(0, board);
+  const group = groupMemory.headroomBytes + (child?.rssBytes ?? 0) - reserve(groupMemory.limitBytes);
+  return Math.max(0, Math.min(board, group));
 }
 
 /** The new correction after a load that was predicted with `correctionBytes` and measured at `measuredRssBytes`. */

@@ -7,6 +7,7 @@ import type { Readings, ReadingsSource } from "../core/readings.ts";
 import type { Courtesy } from "../core/route.ts";
 import type { SpeedCurve } from "../core/speed-curve.ts";
 import type { ThreadDecision, ThreadState } from "../core/thread-state.ts";
+import type { TraceSample } from "../core/trace.ts";
 import { StepWindow } from "./step-window.ts";
 
 const BUSY_EVERY_MS = 250;
@@ -18,8 +19,10 @@ const FRESH_MS = 100;
 export interface GovernorEvents {
   /** The threads have changed, or heat has come or gone: worth an event. */
   onPlan?: (plan: Plan, decision: ThreadDecision) => void;
-  /** Every reading and what was decided on it: for traces. */
-  onSample?: (readings: Readings, decision: ThreadDecision, courtesy: Courtesy) => void;
+  /** The policy judges by this curve from now on. */
+  onCurve?: (curve: SpeedCurve | undefined) => void;
+  /** Every reading, what was decided on it, and what that was decided from: for traces. */
+  onSample?: (sample: TraceSample) => void;
 }
 
 export interface GovernorOptions {
@@ -128,6 +131,7 @@ export class Governor {
   setCurve(curve: SpeedCurve | undefined): void {
     this.#curve = curve;
     this.#steps.clear();
+    this.#events.onCurve?.(curve);
   }
 
   /** Memory or model were planned anew; the engine has already been loaded so. */
@@ -192,7 +196,7 @@ export class Governor {
       this.#states.set(one, decision.state);
       if (one !== courtesy) continue;
       this.#apply(decision);
-      this.#events.onSample?.(readings, decision, courtesy);
+      this.#events.onSample?.({ readings, courtesy, feedback, ...decision });
     }
   }
 

@@ -187,17 +187,19 @@ describe("the plan", () => {
 
 describe("the budget", () => {
   const board = { memoryTotalBytes: 4096 * MIB, memoryAvailableBytes: 3000 * MIB };
+  const child = { rssBytes: 250 * MIB, anonymousBytes: 100 * MIB, fileBytes: 150 * MIB, majorFaultsPerSecond: 0 };
 
-  it("is what the board has left and what we hold, less a reserve", () => {
-    expect(memoryBudget(board, 200 * MIB) / MIB).toBeCloseTo(3200 - 4096 * 0.05);
+  it("is what the board has left and what we would free, less a reserve", () => {
+    expect(memoryBudget(board) / MIB).toBeCloseTo(3000 - 4096 * 0.05);
+    expect(memoryBudget({ ...board, child }) / MIB).toBeCloseTo(3100 - 4096 * 0.05);
   });
 
   it("is bound by the group where that has less room", () => {
     const groupMemory = { limitBytes: 512 * MIB, headroomBytes: 100 * MIB };
-    expect(memoryBudget({ ...board, groupMemory }, 200 * MIB) / MIB).toBe(300 - 32);
+    expect(memoryBudget({ ...board, groupMemory, child }) / MIB).toBe(350 - 32);
   });
 
   it("is never negative", () => {
-    expect(memoryBudget({ ...board, memoryAvailableBytes: 0 }, 0)).toBe(0);
+    expect(memoryBudget({ ...board, memoryAvailableBytes: 0 })).toBe(0);
   });
 });
