@@ -178,12 +178,10 @@ export class Rooms {
             onNote: (line) => log.info({ model: name }, line),
           });
           const readings = this.governor.readings ?? this.#sensors.read();
-          const ownBytes = readings.child?.rssBytes ?? 0;
           const { spec, reason } = specifyModel({
             file,
             configured: { contextTokens, batchTokens, sequences },
             readings,
-            ownBytes,
           });
           log.info({ model: name, context_tokens: spec.contextTokens, sequences: spec.sequences }, reason);
           this.governor.setMemoryPlan({ ...spec, modelRung: 0 });

@@ -168,9 +168,9 @@ const mib = (bytes: number) => (bytes / MIB).toFixed(0);
  * process already holds, less a reserve for the neighbours and the daemon itself. MemAvailable counts mapped files as
  * available already, so only the anonymous part of the process comes on top; a group's headroom does not.
  */
-export function memoryBudget(readings: MemoryReadings): number {
+export function memoryBudget(readings: MemoryReadings, leastReserveBytes = LEAST_RESERVE_BYTES): number {
   const { memoryTotalBytes, memoryAvailableBytes, groupMemory, child } = readings;
-  const reserve = (total: number) => Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE);
+  const reserve = (total: number) => Math.max(leastReserveBytes, total * RESERVE_SHARE);
   const board = memoryAvailableBytes + (child?.anonymousBytes ?? 0) - reserve(memoryTotalBytes);
   if (!groupMemory) return Math.max(0, board);
   const group = groupMemory.headroomBytes + (child?.rssBytes ?? 0) - reserve(groupMemory.limitBytes);

@@ -13,12 +13,10 @@ export interface SpecifyInput {
   /** 0 leaves the number to the plan. */
   configured: MemoryShape;
   readings: Readings;
-  /** What the engine's process holds already and would release for this model. */
-  ownBytes: number;
 }
 
 /** Throws a `transient` PipitError `memory_short` when not even the smallest context fits: it is not tried then. */
-export function specifyModel({ file, configured, readings, ownBytes }: SpecifyInput): {
+export function specifyModel({ file, configured, readings }: SpecifyInput): {
   spec: ModelSpec;
   reason: string;
 } {
@@ -28,7 +26,7 @@ export function specifyModel({ file, configured, readings, ownBytes }: SpecifyIn
     sequences: configured.sequences || WANTED.sequences,
   };
   const { name, path, kind, shape } = file;
-  const budgetBytes = memoryBudget(readings, ownBytes);
+  const budgetBytes = memoryBudget(readings);
   const plan = planMemory({ model: shape, kind, repackedTypes: [], budgetBytes, wanted });
   if (!plan.fits) throw new PipitError("transient", "memory_short", `model ${name} does not fit: ${plan.reason}`);
   const { contextTokens, batchTokens, sequences, reason } = plan;
