@@ -3,7 +3,7 @@ import { PipitError, type ReplyErrorCode, RequestError, toError } from "./errors
 import type { OutgoingMessage } from "./message.ts";
 import type { Plan } from "./plan.ts";
 import type { Finish, Usage } from "./ports.ts";
-import type { ReturnAddress } from "./request.ts";
+import { partialTopic, type ReturnAddress } from "./return-address.ts";
 import type { Route, Task } from "./route.ts";
 
 export interface Timing {
@@ -80,7 +80,7 @@ export function replyTo(addressee: Addressee, reply: Reply, nowMs: number): Outg
 /** A streamed piece; `seq` counts from 0, the last one has `final`. The pieces of one id join to the text of the reply. */
 export function partialMessage(address: ReturnAddress, seq: number, text: string, final: boolean): OutgoingMessage {
   return {
-    topic: `${address.replyTopic}/partial`,
+    topic: partialTopic(address.replyTopic),
     payload: new TextEncoder().encode(JSON.stringify({ id: address.id, seq, text, final })),
     contentType: "application/json",
     text: true,

@@ -2,7 +2,7 @@
 import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock } from "../core/ports.ts";
 import { partialMessage } from "../core/reply.ts";
-import type { ReturnAddress } from "../core/request.ts";
+import type { ReturnAddress } from "../core/return-address.ts";
 
 export class PartialStream {
   readonly #address: ReturnAddress;

@@ -1,29 +1,28 @@
 // The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
 // exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
 import { admissionFault } from "../core/admission.ts";
-import { PipitError, RequestError } from "../core/errors.ts";
+import { PipitError, RequestError, toError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
 import { QuestionQueue } from "../core/question-queue.ts";
 import { messageOfRecord, recordOf } from "../core/question-record.ts";
 import { type Addressee, errorReply, type Reply, replyTo } from "../core/reply.ts";
-import { parseRequest, type Question, type RequestLimits, returnAddressOfBadRequest } from "../core/request.ts";
+import type { Question } from "../core/request.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
 import type { Governor } from "./governor.ts";
+import { type IntakeOptions, readQuestion } from "./intake.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TaskResult, Tasks } from "./tasks.ts";
 
 /** A question that was begun this often without an end kills the model's process: it is not tried again. */
 const MOST_STARTS = 2;
 
-export interface PipelineOptions {
-  limits: RequestLimits;
+export interface PipelineOptions extends IntakeOptions {
   maxQuestions: number;
   /** Questions worked on side by side: the sequences of the plan. */
   concurrency: () => number;
   governor: Pick<Governor, "current" | "forQuestion">;
-  makeId: () => string;
 }
 
 export interface PipelineRooms {
@@ -87,8 +86,12 @@ export class Pipeline {
     const { clock, journal, outbox, log } = this.#rooms;
     if (message.retained) return log.debug({ topic: message.topic }, "ignored a retained question");
     if (this.#stopped) throw new PipitError("transient", "stopping", "the agent is stopping");
-    const question = await this.#parse(message, route);
-    if (question === undefined) return;
+    const intake = readQuestion(message, route, this.#options);
+    if (!intake.question) return this.#refuse(intake.addressee, intake.error);
+    const { question } = intake;
+    if (question.unknownFields.length > 0) {
+      log.debug({ id: question.id, fields: question.unknownFields }, "ignored unknown request fields");
+    }
     const state = journal.state(question.key);
     if (state !== "unknown") {
       const reply = journal.reply(question.key);
@@ -105,16 +108,13 @@ export class Pipeline {
   /** A question that was accepted before a restart, with the number of times it was begun. */
   resume(record: AcceptedQuestion, starts: number, route: Route): Promise<void> {
     const { clock, outbox } = this.#rooms;
-    const { limits, makeId } = this.#options;
-    const message = messageOfRecord(record, clock.nowMs(), clock.wallMs());
-    let question: Question;
-    try {
-      question = parseRequest(message, route, limits, makeId);
-    } catch (error) {
-      const address = returnAddressOfBadRequest(message, route, limits, makeId);
-      const reply = replyTo({ ...address, route, expiresMs: undefined }, errorReply(error, route.task), clock.nowMs());
-      return outbox.deliver(record.key, reply);
+    const intake = readQuestion(messageOfRecord(record, clock.nowMs(), clock.wallMs()), route, this.#options);
+    if (!intake.question) {
+      const { addressee, error } = intake;
+      if (!addressee) return this.#refuse(addressee, error);
+      return outbox.deliver(record.key, replyTo(addressee, errorReply(error, route.task), clock.nowMs()));
     }
+    const { question } = intake;
     question.key = record.key;
     if (starts >= MOST_STARTS) return this.#bury(question);
     this.#enqueue(question);
@@ -167,21 +167,6 @@ export class Pipeline {
     cancelAbort();
   }
 
-  async #parse(message: IncomingMessage, route: Route): Promise<Question | undefined> {
-    const { limits, makeId } = this.#options;
-    try {
-      const question = parseRequest(message, route, limits, makeId);
-      if (question.unknownFields.length > 0) {
-        this.#rooms.log.debug({ id: question.id, fields: question.unknownFields }, "ignored unknown request fields");
-      }
-      return question;
-    } catch (error) {
-      const address = returnAddressOfBadRequest(message, route, limits, makeId);
-      await this.#refuse({ ...address, route, expiresMs: undefined }, error);
-      return undefined;
-    }
-  }
-
   /** Why the question cannot be taken now; undefined admits it. */
   #refusal(question: Question): RequestError | undefined {
     const ahead = this.#queue.waiting.filter((other) => other.priority >= question.priority);
@@ -196,9 +181,10 @@ export class Pipeline {
     });
   }
 
-  async #refuse(addressee: Addressee, error: unknown): Promise<void> {
+  async #refuse(addressee: Addressee | undefined, error: unknown): Promise<void> {
     const { clock, log, outbox } = this.#rooms;
     this.#refused += 1;
+    if (!addressee) return log.warn({ err: toError(error) }, "a question cannot be answered anywhere");
     const reply = errorReply(error, addressee.route.task);
     log.info({ id: addressee.id, code: reply.code }, reply.message);
     await outbox.refuse(replyTo(addressee, reply, clock.nowMs()));

@@ -1,0 +1,136 @@
+// Who is answered and where: the reply topic a request may choose within the rules, its identity, and the same for requests
+// that are bad. Nothing is ever published to a topic that would make the agent talk to itself.
+import { RequestError } from "./errors.ts";
+import type { IncomingMessage } from "./message.ts";
+import { type Fields, optionalString, readFields } from "./request-fields.ts";
+import type { Route } from "./route.ts";
+import { fillTemplate, matchFilter, topicFault, withoutShare } from "./topics.ts";
+
+/** Where a reply goes even if the request turns out to be bad, and what it carries. */
+export interface ReturnAddress {
+  id: string;
+  replyTopic: string;
+  correlationData: Uint8Array | undefined;
+}
+
+export interface RequestLimits {
+  maxPayloadBytes: number;
+  /** Topics the agent itself listens on: a reply there would be a loop. */
+  ownFilters: readonly string[];
+}
+
+const MAX_ID_CHARACTERS = 128;
+
+/** Throws RequestError: `bad_request` for the id, `not_allowed` for the reply topic. */
+export function returnAddress(
+  message: IncomingMessage,
+  route: Route,
+  fields: Fields,
+  limits: RequestLimits,
+  makeId: () => string,
+): ReturnAddress {
+  const given = optionalString(fields, "id");
+  if (given !== undefined && (given.length === 0 || given.length > MAX_ID_CHARACTERS)) {
+    throw new RequestError("bad_request", `id has ${given.length} characters, 1 to ${MAX_ID_CHARACTERS} are allowed`);
+  }
+  const asked = message.responseTopic ?? optionalString(fields, "reply_to");
+  const own = routeReplyTopic(message, route);
+  const replyTopic = asked ?? own;
+  const fault = replyTopicFault(replyTopic, own, fields, route, limits);
+  if (fault) throw new RequestError("not_allowed", `reply topic ${JSON.stringify(replyTopic)} ${fault}`);
+  return {
+    id: given ?? idFromCorrelation(message.correlationData) ?? makeId(),
+    replyTopic,
+    correlationData: message.correlationData,
+  };
+}
+
+/**
+ * The address to answer a message whose request is bad: as much of it as can be read. Undefined when not even the route's
+ * own reply topic is one: its template leads this message back to the agent, or to no topic at all.
+ */
+export function returnAddressOfBadRequest(
+  message: IncomingMessage,
+  route: Route,
+  limits: RequestLimits,
+  makeId: () => string,
+): ReturnAddress | undefined {
+  const fields = readableFields(message.payload, limits.maxPayloadBytes);
+  const id = textIn(fields, "id")?.slice(0, MAX_ID_CHARACTERS);
+  const asked = message.responseTopic ?? textIn(fields, "reply_to");
+  const own = routeReplyTopic(message, route);
+  const usable = [asked, own].filter((topic) => topic !== undefined);
+  const replyTopic = usable.find((topic) => replyTopicFault(topic, own, fields, route, limits) === undefined);
+  if (replyTopic === undefined) return undefined;
+  const { correlationData } = message;
+  return { id: id || idFromCorrelation(correlationData) || makeId(), replyTopic, correlationData };
+}
+
+/**
+ * De-duplication identity: what the asker chose, for this reply topic and these very bytes. The bytes count because many
+ * askers number their questions from 1 again after a restart; a repeat of the same question has the same bytes.
+ */
+export function questionKey(address: ReturnAddress, message: IncomingMessage): string {
+  const own = address.correlationData?.length ? `c:${hex(address.correlationData)}` : `i:${address.id}`;
+  return `${message.topic} ${address.replyTopic} ${own} ${digest(message.payload)}`;
+}
+
+/** Two FNV-1a hashes of 32 bits: enough to tell the payloads of one id apart, no secret depends on it. */
+function digest(bytes: Uint8Array): string {
+  return [0x811c9dc5, 0x01000193]
+    .map((start) => bytes.reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193) >>> 0, start))
+    .map((hash) => hash.toString(16).padStart(8, "0"))
+    .join("");
+}
+
+function readableFields(payload: Uint8Array, maxPayloadBytes: number): Fields {
+  try {
+    return readFields(payload, maxPayloadBytes);
+  } catch {
+    return {};
+  }
+}
+
+function textIn(fields: Fields, name: string): string | undefined {
+  const value = fields[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Correlation data that is short printable text serves as the id too, so that logs and JSON replies show what was sent. */
+function idFromCorrelation(data: Uint8Array | undefined): string | undefined {
+  if (data === undefined || data.length === 0 || data.length > MAX_ID_CHARACTERS) return undefined;
+  const printable = data.every((byte) => byte >= 0x20 && byte < 0x7f);
+  return printable ? String.fromCharCode(...data) : hex(data);
+}
+
+function routeReplyTopic(message: IncomingMessage, route: Route): string {
+  return fillTemplate(route.replyTopic, matchFilter(withoutShare(route.filter), message.topic) ?? []);
+}
+
+/** `own` is the route's reply topic for this message; the allow-list is about other ones. */
+function replyTopicFault(
+  topic: string,
+  own: string,
+  fields: Fields,
+  route: Route,
+  limits: RequestLimits,
+): string | undefined {
+  const fault = topicFault(topic) ?? loopFault(topic, fields, limits);
+  if (fault || topic === own || route.allowReplyTo.some((filter) => matchFilter(filter, topic))) return fault;
+  return `matches none of the allowed reply topics of route ${route.name} (${route.allowReplyTo.join(", ")})`;
+}
+
+function loopFault(topic: string, { stream }: Fields, { ownFilters }: RequestLimits): string | undefined {
+  const isOwn = (name: string) => ownFilters.some((filter) => matchFilter(filter, name));
+  if (isOwn(topic)) return "is a request topic of this agent";
+  return stream === true && isOwn(partialTopic(topic)) ? "would make the partials requests of this agent" : undefined;
+}
+
+/** Where the streamed pieces of a reply go. */
+export function partialTopic(replyTopic: string): string {
+  return `${replyTopic}/partial`;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
