@@ -30,10 +30,13 @@ if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: bench.nam
 process.exit(rows.some((row) => reaches(row) === false) ? 1 : 0);
 
 function line(row: Row): string {
-  const mark = { true: "ok  ", false: "MISS", undefined: "    " }[String(reaches(row)) as "true" | "false" | "undefined"];
+  const mark = { true: "ok  ", false: "MISS", undefined: "    " }[
+    String(reaches(row)) as "true" | "false" | "undefined"
+  ];
   const measured = `${format(row.measured)} ${row.unit}`.padEnd(18);
   const target = row.target ? `target ${row.target}`.padEnd(16) : "".padEnd(16);
-  const baseline = row.baseline === undefined ? (row.baseline_name ?? "") : `${row.baseline_name}: ${format(row.baseline)}`;
+  const baseline =
+    row.baseline === undefined ? (row.baseline_name ?? "") : `${row.baseline_name}: ${format(row.baseline)}`;
   return `${mark} ${row.case.padEnd(48)} ${measured} ${target} ${baseline}${row.note ? `  (${row.note})` : ""}`;
 }
 
