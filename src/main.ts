@@ -8,7 +8,9 @@ import { version } from "./version.ts";
 /** Loaded when called for: `pipit ask` need not read what `pipit run` needs. */
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   run: () => import("./commands/run.ts"),
+  demo: () => import("./commands/demo.ts"),
   models: () => import("./commands/models.ts"),
+  replay: () => import("./commands/replay.ts"),
   "check-config": () => import("./commands/check-config.ts"),
 };
 

@@ -1,6 +1,6 @@
 // `pipit run`: the daemon. Everything it does is in app.ts; here are its configuration, its log and its end.
 import { App } from "../app.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../core/clock.ts";
 import { loadConfig } from "../config/load.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import { createLogger } from "../logger.ts";
