@@ -1,11 +1,14 @@
 // One network connection to a broker, from CONNECT to its end; the next connection is another object. MQTT.js reconnects,
 // resubscribes and replays nothing here: session.ts makes connections, the outbox repeats what matters. In exchange a publish
 // has three ends only: acknowledged, refused, or rejected because the connection fell. No node: imports: browsers use it too.
-import { connect, UniqueMessageIdProvider } from "mqtt";
+
+// The default import, because the browser build of MQTT.js has no other.
+import mqtt from "mqtt";
 import type { IClientOptions, ISubscriptionMap, MqttClient } from "mqtt";
 import { PipitError, toError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { Clock } from "../core/ports.ts";
+import { withoutSecrets } from "./broker-url.ts";
 import { connectFault, linkDown, publishFault } from "./faults.ts";
 import { acknowledgeLate } from "./late-ack.ts";
 import { incomingMessage, packetBytes, publishOptions } from "./packets.ts";
@@ -62,7 +65,8 @@ export class Connection {
     const version: ProtocolVersion = options.protocolVersion === 5 ? 5 : 4;
     const client = startClient(url, options);
     const ending = new AbortController();
-    acknowledgeLate(client, MAX_UNACKNOWLEDGED, (packet, acknowledge) => {
+    const limit = Math.max(MAX_UNACKNOWLEDGED, options.properties?.receiveMaximum ?? 0);
+    acknowledgeLate(client, limit, (packet, acknowledge) => {
       // Whoever rejects has said why; here it only means that there is no PUBACK.
       receive(incomingMessage(packet, clock.nowMs()), ending.signal).then(acknowledge, () => {});
     });
@@ -182,12 +186,12 @@ export class Connection {
 
 function startClient(url: string, options: IClientOptions): MqttClient {
   try {
-    const client = connect(url, {
+    const client = mqtt.connect(url, {
       ...options,
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
-      messageIdProvider: new UniqueMessageIdProvider(),
+      messageIdProvider: new mqtt.UniqueMessageIdProvider(),
     });
     // Nagle's algorithm costs 44 ms a round trip; `ws` switches it off by itself.
     const socket = client.stream as { setNoDelay?: (on: boolean) => void };
@@ -222,9 +226,4 @@ function connected(client: MqttClient): Promise<boolean> {
 function disconnectReason(code: number | undefined): string {
   if (code === 0x8e) return "another client took over the session: is the device id used twice?";
   return `the broker sent DISCONNECT with reason code ${code ?? 0}`;
-}
-
-/** The URL as it may be logged. */
-export function withoutSecrets(url: string): string {
-  return url.replace(/\/\/[^/@]*@/, "//");
 }

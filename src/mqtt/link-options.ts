@@ -6,6 +6,7 @@ import { PipitError, toError } from "../core/errors.ts";
 import { filterFault, topicFault, withoutShare } from "../core/topics.ts";
 import { DEFAULT_BACKOFF } from "./backoff.ts";
 import type { BackoffOptions } from "./backoff.ts";
+import { brokerUrlFault } from "./broker-url.ts";
 import type { ProtocolVersion } from "./packets.ts";
 
 export interface TlsOptions {
@@ -49,8 +50,6 @@ export interface LinkOptions {
 export type ResolvedLinkOptions = Required<Omit<LinkOptions, "username" | "password" | "backoff">> &
   Pick<LinkOptions, "username" | "password"> & { backoff: BackoffOptions };
 
-const PROTOCOLS = ["mqtt:", "mqtts:", "ws:", "wss:"];
-
 /** Checks and completes; throws one `config` PipitError that lists every fault. */
 export function resolveLinkOptions(options: LinkOptions): ResolvedLinkOptions {
   const resolved: ResolvedLinkOptions = {
@@ -66,20 +65,15 @@ export function resolveLinkOptions(options: LinkOptions): ResolvedLinkOptions {
     ...withoutUndefined(options),
     backoff: { ...DEFAULT_BACKOFF, ...withoutUndefined(options.backoff ?? {}) },
   };
-  const faults = [...urlFaults(resolved.url), ...topicFaults(resolved), ...boundFaults(resolved)];
+  const faults = [...topicFaults(resolved), ...boundFaults(resolved)];
+  const urlFault = brokerUrlFault(resolved.url);
+  if (urlFault !== undefined) faults.unshift(urlFault);
   if (resolved.clientId === "") faults.push("client id is empty: the broker keeps the session under it");
   const { certFile, keyFile } = resolved.tls;
   if ((certFile === undefined) !== (keyFile === undefined))
     faults.push("tls: certificate and key go together, one is missing");
   if (faults.length > 0) throw new PipitError("config", "link_options", `MQTT link: ${faults.join("; ")}`);
   return resolved;
-}
-
-function urlFaults(text: string): string[] {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined) return ["broker URL cannot be read, expected for example mqtt://broker:1883"];
-  if (PROTOCOLS.includes(url.protocol)) return [];
-  return [`broker URL has the scheme ${url.protocol.slice(0, -1)}, expected mqtt, mqtts, ws or wss`];
 }
 
 function topicFaults({ filters, availabilityTopic }: ResolvedLinkOptions): string[] {
