@@ -77,7 +77,10 @@ export function replyTo(addressee: Addressee, reply: Reply, nowMs: number): Outg
   };
 }
 
-/** A streamed piece; `seq` counts from 0, the last one has `final`. The pieces of one id join to the text of the reply. */
+/**
+ * A streamed piece; `seq` counts from 0, the last one has `final`. The pieces of one id join to the text of the reply. A
+ * `seq` of 0 begins anew: the model's process has died, and the answer is written from the start.
+ */
 export function partialMessage(address: ReturnAddress, seq: number, text: string, final: boolean): OutgoingMessage {
   return {
     topic: partialTopic(address.replyTopic),

@@ -3,7 +3,7 @@ import { toError } from "../core/errors.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
 import type { Logger } from "../core/ports.ts";
 import type { Route } from "../core/route.ts";
-import { matchFilter, type Topics, withoutShare } from "../core/topics.ts";
+import { matchFilter, topicFault, type Topics, withoutShare } from "../core/topics.ts";
 import type { Controls } from "./controls.ts";
 import type { Pipeline } from "./pipeline.ts";
 
@@ -36,7 +36,7 @@ export class Inbox {
   /** Resolves when the message may be acknowledged to the broker. */
   async handle(message: IncomingMessage): Promise<void> {
     const { topic } = message;
-    if (topic === this.#topics.cancel) return this.#cancel(message);
+    if (topic === this.#topics.cancel) return message.retained ? undefined : this.#cancel(message);
     if (topic.startsWith(`${this.#topics.control}/`)) return this.#control(message);
     const route = this.routeOf(topic);
     if (route) return this.#pipeline.accept(message, route);
@@ -59,9 +59,17 @@ export class Inbox {
     // Our own responses come back on the same filter.
     if (message.topic === this.#topics.controlResponse || message.retained) return;
     this.#controls
-      .handle(message, message.responseTopic ?? this.#topics.controlResponse)
+      .handle(message, this.#responseTopic(message))
       .then(this.#publish)
       .catch((error: unknown) => this.#log.warn({ err: toError(error) }, "a control response was not published"));
+  }
+
+  /** Where the sender wants the response, unless that would make it a request to this agent. */
+  #responseTopic({ responseTopic: asked }: IncomingMessage): string {
+    const { controlResponse } = this.#topics;
+    if (asked === undefined || topicFault(asked)) return controlResponse;
+    const isOwn = this.filters.some((filter) => matchFilter(withoutShare(filter), asked));
+    return isOwn ? controlResponse : asked;
   }
 }
 

@@ -1,6 +1,6 @@
 // Replies on their way out: journalled, published, settled when the broker has acknowledged, repeated byte for byte when
 // the link fell in between.
-import { PipitError } from "../core/errors.ts";
+import { PipitError, toError } from "../core/errors.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock, Journal, Link, Logger } from "../core/ports.ts";
 
@@ -14,7 +14,10 @@ export class Outbox {
   readonly #log: Logger;
   /** Answered, not yet acknowledged by the broker. */
   #unsettled = new Map<string, OutgoingMessage>();
-  #sending = new Set<string>();
+  /** Attempts under way. */
+  #sending = new Map<string, Promise<void>>();
+  /** Wakes those who wait before the journal is tried again. */
+  #retries = new Set<() => void>();
   #stopped = false;
 
   constructor(journal: Journal, link: Pick<Link, "publish">, clock: Clock, log: Logger) {
@@ -28,52 +31,92 @@ export class Outbox {
     return this.#unsettled.size;
   }
 
+  /** No more attempts to journal a reply: whoever waits for one is let go. */
   stop(): void {
     this.#stopped = true;
+    for (const wake of [...this.#retries]) wake();
   }
 
-  /** The final reply of an accepted question. Resolves when it is durable and one attempt to publish it has been made. */
+  /**
+   * The final reply of an accepted question. Resolves when it is durable; it is published meanwhile, so that the model
+   * does not wait for the broker. After `stop` a reply that could not be journalled is dropped: its question is still open.
+   */
   async deliver(key: string, reply: OutgoingMessage): Promise<void> {
-    while (!this.#stopped) {
-      try {
-        await this.#journal.answer(key, reply);
-        break;
-      } catch (error) {
-        this.#log.warn({ error, key }, "the journal does not take the reply; trying again");
-        await new Promise<void>((resolve) => this.#clock.after(JOURNAL_RETRY_MS, resolve));
-      }
-    }
-    await this.repeat(key, reply);
+    if (await this.#journalled(key, reply)) void this.repeat(key, reply);
   }
 
-  /** Publishes a journalled reply, again if need be. */
+  /** Publishes a journalled reply, again if need be; resolves when one attempt has been made. */
   async repeat(key: string, reply: OutgoingMessage): Promise<void> {
     this.#unsettled.set(key, reply);
-    await this.#send(key, reply);
+    const sent = this.#sending.get(key) ?? this.#send(key, reply).finally(() => this.#sending.delete(key));
+    this.#sending.set(key, sent);
+    await sent;
   }
 
-  /** A refusal: nothing was accepted, so nothing is journalled; rejects when it could not be published. */
+  /** A refusal: nothing was accepted, so nothing is journalled. Rejects when it could not be published for now. */
   async refuse(reply: OutgoingMessage): Promise<void> {
-    await this.#link.publish(reply);
+    try {
+      await this.#link.publish(reply);
+    } catch (error) {
+      if (!isLasting(error)) throw error;
+      this.#log.warn({ topic: reply.topic, err: error }, "the broker takes no reply on this topic");
+    }
   }
 
   /** For a new connection: everything that the broker has not acknowledged. */
   async resend(): Promise<void> {
-    await Promise.all([...this.#unsettled].map(([key, reply]) => this.#send(key, reply)));
+    await Promise.all([...this.#unsettled].map(([key, reply]) => this.repeat(key, reply)));
+  }
+
+  /** Resolves when every attempt under way has ended, or after `mostMs`: a broker may be silent for long. */
+  async flush(mostMs: number): Promise<void> {
+    let cancel = () => {};
+    const late = new Promise<void>((resolve) => (cancel = this.#clock.after(mostMs, resolve)));
+    await Promise.race([Promise.all(this.#sending.values()), late]);
+    cancel();
+  }
+
+  async #journalled(key: string, reply: OutgoingMessage): Promise<boolean> {
+    for (;;) {
+      try {
+        await this.#journal.answer(key, reply);
+        return true;
+      } catch (error) {
+        this.#log.warn({ err: error, key }, "the journal does not take the reply; trying again");
+        if (!this.#stopped) await this.#pause();
+        if (this.#stopped) return false;
+      }
+    }
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        cancel();
+        this.#retries.delete(wake);
+        resolve();
+      };
+      const cancel = this.#clock.after(JOURNAL_RETRY_MS, wake);
+      this.#retries.add(wake);
+    });
   }
 
   async #send(key: string, reply: OutgoingMessage): Promise<void> {
-    if (this.#sending.has(key)) return;
-    this.#sending.add(key);
     try {
       await this.#link.publish(reply);
-      this.#unsettled.delete(key);
-      this.#journal.settle(key);
     } catch (error) {
-      const reason = error instanceof PipitError ? error.message : String(error);
-      this.#log.debug({ key, reason }, "the reply waits for the next connection");
-    } finally {
-      this.#sending.delete(key);
+      if (!isLasting(error)) {
+        this.#log.debug({ key, reason: toError(error).message }, "the reply waits for the next connection");
+        return;
+      }
+      this.#log.warn({ topic: reply.topic, err: error }, "the broker takes no reply on this topic");
     }
+    this.#unsettled.delete(key);
+    this.#journal.settle(key);
   }
+}
+
+/** Refused for good, by the broker's access list for instance: the same again would be refused again. */
+function isLasting(error: unknown): boolean {
+  return error instanceof PipitError && error.kind === "request";
 }

@@ -34,9 +34,14 @@ export class PartialStream {
     this.#flush(true);
   }
 
-  #flush(final: boolean): void {
+  /** Says nothing more. */
+  drop(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
+  }
+
+  #flush(final: boolean): void {
+    this.drop();
     if (this.#text.length === 0 && !final) return;
     this.#publish(partialMessage(this.#address, this.#seq, this.#text, final));
     this.#seq += 1;

@@ -1,22 +1,26 @@
 // The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
 // exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
 import { admissionFault } from "../core/admission.ts";
-import { PipitError, RequestError, toError } from "../core/errors.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
 import { QuestionQueue } from "../core/question-queue.ts";
 import { messageOfRecord, recordOf } from "../core/question-record.ts";
-import { type Addressee, errorReply, type Reply, replyTo } from "../core/reply.ts";
+import { errorReply, replyTo } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
 import type { Governor } from "./governor.ts";
 import { type IntakeOptions, readQuestion } from "./intake.ts";
 import type { Outbox } from "./outbox.ts";
-import type { TaskResult, Tasks } from "./tasks.ts";
+import { Replies } from "./replies.ts";
+import type { Tasks } from "./tasks.ts";
 
 /** A question that was begun this often without an end kills the model's process: it is not tried again. */
 const MOST_STARTS = 2;
+/** Time that the last replies have to reach the broker when the agent stops. */
+const FLUSH_MS = 1000;
+const STOPPING = new RequestError("failed", "the agent is stopping; ask again");
 
 export interface PipelineOptions extends IntakeOptions {
   maxQuestions: number;
@@ -36,7 +40,6 @@ export interface PipelineRooms {
 interface Running {
   question: Question;
   abort: AbortController;
-  done: Promise<void>;
 }
 
 export interface PipelineStatus {
@@ -49,6 +52,7 @@ export interface PipelineStatus {
 
 export class Pipeline {
   readonly speeds = new Speeds();
+  readonly #replies: Replies;
   readonly #options: PipelineOptions;
   readonly #rooms: PipelineRooms;
   readonly #queue: QuestionQueue;
@@ -57,22 +61,26 @@ export class Pipeline {
   #expiry = new Map<string, () => void>();
   #paused = false;
   #stopped = false;
-  #answered = 0;
-  #refused = 0;
+  #stopping: Promise<void> | undefined;
+  /** Questions that the journal is writing down. */
+  #entering = 0;
+  /** Work that `stop` waits for: questions entering, running, and replies being journalled. */
+  #unfinished = new Set<Promise<void>>();
   #idleListeners: (() => void)[] = [];
 
   constructor(options: PipelineOptions, rooms: PipelineRooms) {
     this.#options = options;
     this.#rooms = rooms;
     this.#queue = new QuestionQueue(options.maxQuestions);
+    this.#replies = new Replies(rooms, this.speeds, () => options.governor.current);
   }
 
   get status(): PipelineStatus {
     return {
       waiting: this.#queue.length,
       running: this.#running.size,
-      answered: this.#answered,
-      refused: this.#refused,
+      answered: this.#replies.answered,
+      refused: this.#replies.refused,
       paused: this.#paused,
     };
   }
@@ -87,7 +95,7 @@ export class Pipeline {
     if (message.retained) return log.debug({ topic: message.topic }, "ignored a retained question");
     if (this.#stopped) throw new PipitError("transient", "stopping", "the agent is stopping");
     const intake = readQuestion(message, route, this.#options);
-    if (!intake.question) return this.#refuse(intake.addressee, intake.error);
+    if (!intake.question) return this.#replies.refuse(intake.addressee, intake.error);
     const { question } = intake;
     if (question.unknownFields.length > 0) {
       log.debug({ id: question.id, fields: question.unknownFields }, "ignored unknown request fields");
@@ -100,9 +108,14 @@ export class Pipeline {
       return;
     }
     const refusal = this.#refusal(question);
-    if (refusal) return this.#refuse(question, refusal);
-    await journal.accept(recordOf(message, question, clock.wallMs()));
-    this.#enqueue(question);
+    if (refusal) return this.#replies.refuse(question, refusal);
+    // It counts as waiting from here on: many may arrive while the first is being written.
+    this.#entering += 1;
+    const entered = journal
+      .accept(recordOf(message, question, clock.wallMs()))
+      .finally(() => (this.#entering -= 1))
+      .then(() => this.#enqueue(question));
+    await this.#until(entered);
   }
 
   /** A question that was accepted before a restart, with the number of times it was begun. */
@@ -111,21 +124,22 @@ export class Pipeline {
     const intake = readQuestion(messageOfRecord(record, clock.nowMs(), clock.wallMs()), route, this.#options);
     if (!intake.question) {
       const { addressee, error } = intake;
-      if (!addressee) return this.#refuse(addressee, error);
+      if (!addressee) return this.#replies.refuse(addressee, error);
       return outbox.deliver(record.key, replyTo(addressee, errorReply(error, route.task), clock.nowMs()));
     }
     const { question } = intake;
     question.key = record.key;
+    // The time left is ours; whether the reply may expire was the asker's to say.
+    question.expiresMs = undefined;
     if (starts >= MOST_STARTS) return this.#bury(question);
-    this.#enqueue(question);
-    return Promise.resolve();
+    return this.#enqueue(question);
   }
 
   /** Ends a waiting or running question with `cancelled`; false when no such id is in work. */
   cancel(id: string): boolean {
     const reason = new RequestError("cancelled", "cancelled by request");
     const waiting = this.#queue.remove((question) => question.id === id);
-    for (const question of waiting) void this.#finish(question, errorReply(reason, question.route.task));
+    for (const question of waiting) void this.#until(this.#fail(question, reason));
     const running = [...this.#running.values()].filter(({ question }) => question.id === id);
     for (const { abort } of running) abort.abort(reason);
     return waiting.length + running.length > 0;
@@ -150,21 +164,40 @@ export class Pipeline {
    * Takes nothing new, lets running answers end for `graceMs`, then refuses what is left. With a durable journal the
    * waiting questions stay in it for the next start instead of being refused.
    */
-  async stop(graceMs: number): Promise<void> {
-    if (this.#stopped) return;
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs);
+    return this.#stopping;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     this.#stopped = true;
-    const { clock, journal } = this.#rooms;
-    const refusal = new RequestError("failed", "the agent is stopping; ask again");
-    for (const cancel of this.#expiry.values()) cancel();
-    const waiting = this.#queue.remove(() => true);
-    if (!journal.durable) {
-      await Promise.all(waiting.map((question) => this.#finish(question, errorReply(refusal, question.route.task))));
-    }
+    const { clock, outbox } = this.#rooms;
+    for (const question of this.#queue.remove(() => true)) void this.#until(this.#leave(question));
     const cancelAbort = clock.after(graceMs, () => {
-      for (const { abort } of this.#running.values()) abort.abort(refusal);
+      for (const { abort } of this.#running.values()) abort.abort(STOPPING);
+      // A reply that the journal has not taken by now stays unsaid.
+      outbox.stop();
     });
-    await Promise.all([...this.#running.values()].map(({ done }) => done));
+    while (this.#unfinished.size > 0) await Promise.allSettled(this.#unfinished);
     cancelAbort();
+    await outbox.flush(FLUSH_MS);
+  }
+
+  /** What becomes of a question that nobody will work on: in a durable journal it waits for the next start. */
+  async #leave(question: Question): Promise<void> {
+    this.#cancelExpiry(question);
+    if (!this.#rooms.journal.durable) await this.#fail(question, STOPPING);
+  }
+
+  /** `stop` waits for what passes through here. */
+  async #until(work: Promise<void>): Promise<void> {
+    this.#unfinished.add(work);
+    try {
+      await work;
+    } finally {
+      this.#unfinished.delete(work);
+      this.#tellIdle();
+    }
   }
 
   /** Why the question cannot be taken now; undefined admits it. */
@@ -173,7 +206,7 @@ export class Pipeline {
     const inWork = [...this.#running.values()].map((running) => running.question);
     const waitMs = [...ahead, ...inWork].reduce((sum, other) => sum + this.speeds.estimateMs(other), 0);
     return admissionFault({
-      waiting: this.#queue.length,
+      waiting: this.#queue.length + this.#entering,
       maxWaiting: this.#options.maxQuestions,
       startMs: waitMs / Math.max(1, this.#options.concurrency()),
       ownMs: this.speeds.estimateMs(question),
@@ -181,16 +214,8 @@ export class Pipeline {
     });
   }
 
-  async #refuse(addressee: Addressee | undefined, error: unknown): Promise<void> {
-    const { clock, log, outbox } = this.#rooms;
-    this.#refused += 1;
-    if (!addressee) return log.warn({ err: toError(error) }, "a question cannot be answered anywhere");
-    const reply = errorReply(error, addressee.route.task);
-    log.info({ id: addressee.id, code: reply.code }, reply.message);
-    await outbox.refuse(replyTo(addressee, reply, clock.nowMs()));
-  }
-
-  #enqueue(question: Question): void {
+  async #enqueue(question: Question): Promise<void> {
+    if (this.#stopped) return this.#leave(question);
     const { clock } = this.#rooms;
     this.#queue.push(question);
     this.#expiry.set(
@@ -200,6 +225,11 @@ export class Pipeline {
     this.#pump();
   }
 
+  #cancelExpiry({ key }: Question): void {
+    this.#expiry.get(key)?.();
+    this.#expiry.delete(key);
+  }
+
   #expire(question: Question): void {
     const expired = new RequestError(
       "expired",
@@ -207,7 +237,7 @@ export class Pipeline {
     );
     this.#running.get(question.key)?.abort.abort(expired);
     if (this.#queue.remove((other) => other === question).length > 0) {
-      void this.#finish(question, errorReply(expired, question.route.task));
+      void this.#until(this.#fail(question, expired));
     }
   }
 
@@ -223,9 +253,9 @@ export class Pipeline {
           hold.end();
           this.#running.delete(question.key);
           this.#pump();
-          this.#tellIdle();
         });
-      this.#running.set(question.key, { question, abort, done });
+      this.#running.set(question.key, { question, abort });
+      void this.#until(done);
     }
   }
 
@@ -247,55 +277,29 @@ export class Pipeline {
     const { clock, journal } = this.#rooms;
     const begunMs = clock.nowMs();
     for (;;) {
-      if (journal.begin(question.key) > MOST_STARTS) return this.#bury(question);
       try {
+        if (journal.begin(question.key) > MOST_STARTS) return await this.#bury(question);
         const result = await this.#rooms.tasks.run(question, signal);
-        return await this.#finish(question, this.#success(question, result, begunMs));
+        this.#cancelExpiry(question);
+        return await this.#replies.succeed(question, result, begunMs);
       } catch (error) {
         if (error instanceof PipitError && error.code === "engine_died" && !signal.aborted) continue;
         const reason: unknown = signal.aborted ? signal.reason : error;
-        // Stopping with a durable journal: the question is asked again at the next start, so it gets no reply now.
-        if (this.#stopped && journal.durable && signal.aborted) return;
-        if (!(reason instanceof PipitError)) this.#rooms.log.error({ err: reason }, "a question failed");
-        return await this.#finish(question, errorReply(reason, question.route.task));
+        // With a durable journal the question is asked again at the next start, so it gets no reply now.
+        if (reason === STOPPING && journal.durable) return this.#cancelExpiry(question);
+        return await this.#fail(question, reason);
       }
     }
   }
 
   async #bury(question: Question): Promise<void> {
     const error = new RequestError("failed", `the model's process died ${MOST_STARTS} times on this question`);
-    await this.#finish(question, errorReply(error, question.route.task));
+    await this.#fail(question, error);
     this.#rooms.journal.bury(question.key);
   }
 
-  #success(question: Question, result: TaskResult, begunMs: number): Reply {
-    const { prefillMs, generateMs, usage } = result;
-    this.speeds.observe(question.route.name, usage, prefillMs, generateMs);
-    const timing = {
-      queueMs: begunMs - question.arrivedMs,
-      prefillMs,
-      generateMs,
-      totalMs: this.#rooms.clock.nowMs() - question.arrivedMs,
-    };
-    return {
-      status: "ok",
-      ...result.outcome,
-      model: result.model,
-      usage,
-      timing,
-      plan: this.#options.governor.current,
-    };
-  }
-
-  async #finish(question: Question, reply: Reply): Promise<void> {
-    this.#expiry.get(question.key)?.();
-    this.#expiry.delete(question.key);
-    if (reply.status === "ok") this.#answered += 1;
-    else this.#refused += 1;
-    const { clock, log, outbox } = this.#rooms;
-    const { id, route } = question;
-    if (reply.status === "ok") log.info({ id, route: route.name, ...reply.timing, ...reply.usage }, "answered");
-    else log.info({ id, route: route.name, code: reply.code }, reply.message);
-    await outbox.deliver(question.key, replyTo(question, reply, clock.nowMs()));
+  #fail(question: Question, error: unknown): Promise<void> {
+    this.#cancelExpiry(question);
+    return this.#replies.fail(question, error);
   }
 }
