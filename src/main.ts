@@ -9,6 +9,8 @@ import { version } from "./version.ts";
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   run: () => import("./commands/run.ts"),
   demo: () => import("./commands/demo.ts"),
+  ask: () => import("./commands/ask.ts"),
+  classify: () => import("./commands/classify.ts"),
   models: () => import("./commands/models.ts"),
   replay: () => import("./commands/replay.ts"),
   "check-config": () => import("./commands/check-config.ts"),

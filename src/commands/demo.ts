@@ -31,7 +31,10 @@ ${CONFIG_HELP}`,
   async run(context) {
     const { values, env, signal } = context;
     const base = { "broker.embedded": "true", "broker.embedded_port": "0", "journal.durability": "memory" };
-    const set = [...Object.entries(base).map(([key, value]) => `${key}=${value}`), ...((values["set"] as string[]) ?? [])];
+    const set = [
+      ...Object.entries(base).map(([key, value]) => `${key}=${value}`),
+      ...((values["set"] as string[]) ?? []),
+    ];
     const { config, secret } = loadConfig({ env, args: { ...values, set } });
     const log = await createLogger({ ...config.log, level: "warn" }, context.isTty);
     const app = new App({ config, secret, version, log, clock: systemClock });
@@ -84,14 +87,18 @@ interface DemoState {
 }
 
 function stateText({ model, plan, cpu, memory, speed }: DemoState): string {
-  const perSecond = (value: number | undefined) => (value === undefined ? "not measured" : `${Math.round(value)} tokens/s`);
+  const perSecond = (value: number | undefined) =>
+    value === undefined ? "not measured" : `${Math.round(value)} tokens/s`;
   const rows: [string, string][] = [
     ["cores", `${cpu.cores}, of which ${cpu.allowed_cores} may be used; neighbours use ${cpu.foreign_cores}`],
     ["memory", `${mib(memory.available_bytes)} MiB available, the model's process takes ${mib(model.rss_bytes)} MiB`],
     ["model", `${model.name}, loaded in ${(model.load_ms / 1000).toFixed(1)} s`],
     ["threads", `${plan.threads} to write, ${plan.threads_prefill} to read (${plan.reason})`],
     ["context", `${plan.context_tokens} tokens, ${plan.sequences} questions side by side`],
-    ["speed", `reads ${perSecond(speed.prefill_tokens_per_second)}, writes ${perSecond(speed.decode_tokens_per_second)}`],
+    [
+      "speed",
+      `reads ${perSecond(speed.prefill_tokens_per_second)}, writes ${perSecond(speed.decode_tokens_per_second)}`,
+    ],
   ];
   return `What the agent measured and chose:\n${rows.map(([name, text]) => `  ${name.padEnd(8)} ${text}\n`).join("")}`;
 }
