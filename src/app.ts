@@ -1,6 +1,7 @@
 // The life of the agent: rooms start in order and stop in reverse, each with a deadline. An absent broker is a state, not a
 // failure; a model that cannot be loaded neither.
 import { toError } from "./core/errors.ts";
+import type { HealthSource } from "./core/health.ts";
 import type { Clock, LinkStatus, Logger } from "./core/ports.ts";
 import { type AppOptions, Rooms } from "./rooms.ts";
 
@@ -35,6 +36,26 @@ export class App {
   /** What `…/state` says. */
   describe(): object {
     return this.#rooms.describe();
+  }
+
+  /** One line for `systemctl status`. */
+  get summary(): string {
+    return this.#rooms.summary;
+  }
+
+  /** Called when the line has changed. */
+  set onSummary(listener: (summary: string) => void) {
+    this.#rooms.onSummary = listener;
+  }
+
+  /** The rooms that owe the watchdog progress. */
+  get healthSources(): HealthSource[] {
+    return this.#rooms.healthSources;
+  }
+
+  /** Resolves when the model is loaded, or cannot be. */
+  whenModelSettled(): Promise<void> {
+    return this.#rooms.models.whenSettled();
   }
 
   /** Resolves when everything stands but the model and the connection, which are waited for in the background. */

@@ -54,6 +54,7 @@ async function runCommand(command: Command, args: string[]): Promise<number> {
     stderr: (text) => void process.stderr.write(text),
     json: values["json"] === true,
     signal: signalled(),
+    onHangup: (run) => void process.on("SIGHUP", run),
     env: process.env,
     isTty: process.stdout.isTTY === true,
   });

@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { toError } from "./core/errors.ts";
+import type { HealthSource } from "./core/health.ts";
 import type { OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger } from "./core/ports.ts";
 import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
@@ -48,6 +49,9 @@ export class Rooms {
   readonly inbox: Inbox;
   readonly state: StatePublisher;
   readonly broker: EmbeddedBroker | undefined;
+  /** Called when `summary` may have changed. */
+  onSummary: (summary: string) => void = () => {};
+  #childEngine: ChildEngine | undefined;
   readonly #options: AppOptions;
   readonly #startedMs: number;
   readonly #sensors: Sensors;
@@ -96,6 +100,24 @@ export class Rooms {
     return this.#link?.status ?? { state: "offline", connects: 0 };
   }
 
+  /** One line in words: the model, the plan, the link. */
+  get summary(): string {
+    const { state } = this.models;
+    const model = {
+      loading: () => `loading ${state.name}`,
+      ready: () => `${state.name} ready, ${this.governor.current.threads.decode} threads`,
+      failed: () => `no model: ${state.state === "failed" ? state.error.message : ""}`,
+    }[state.state]();
+    const { state: link, reason } = this.linkStatus;
+    const bus = link === "online" ? "on the bus" : `waiting for the broker${reason ? ` (${reason})` : ""}`;
+    return `${model}; ${bus}`;
+  }
+
+  /** Rooms that owe progress while they have work. */
+  get healthSources(): HealthSource[] {
+    return this.#childEngine ? [this.#childEngine] : [];
+  }
+
   /** What `…/state` says. */
   describe(): object {
     return stateJson(
@@ -134,7 +156,8 @@ export class Rooms {
       onDeath: (reason) => this.#tell("engine_died", { reason }),
     };
     if (createEngine) return createEngine(events);
-    return new ChildEngine({ nice: config.governor.nice }, events, log.child({ room: "engine" }), clock);
+    this.#childEngine = new ChildEngine({ nice: config.governor.nice }, events, log.child({ room: "engine" }), clock);
+    return this.#childEngine;
   }
 
   #createGovernor(): Governor {
@@ -154,7 +177,7 @@ export class Rooms {
             cause,
             reason: plan.reason,
           });
-          this.state.changed();
+          this.#changed();
         },
       },
     });
@@ -190,7 +213,7 @@ export class Rooms {
         onChange: (state) => {
           if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
           if (state.state === "ready") this.#tell("model_ready", { model: state.name });
-          this.state.changed();
+          this.#changed();
         },
       },
       this.engine,
@@ -247,8 +270,9 @@ export class Rooms {
       },
       {
         onMessage: (message) => this.inbox.handle(message),
+        onStatus: () => this.#changed(),
         onOnline: async () => {
-          this.state.changed();
+          this.#changed();
           await this.outbox.resend();
         },
       },
@@ -257,6 +281,11 @@ export class Rooms {
     );
     this.#link = link;
     return link;
+  }
+
+  #changed(): void {
+    this.state.changed();
+    this.onSummary(this.summary);
   }
 
   /** A line on `…/event`; lost without a link, which is what events are. */

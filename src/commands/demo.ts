@@ -3,6 +3,7 @@ import { App } from "../app.ts";
 import { loadConfig } from "../config/load.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import { systemClock } from "../core/clock.ts";
+import { aborted } from "../daemon.ts";
 import { createLogger } from "../logger.ts";
 import { createPipitClient, type AnswerReply, type LabelReply, type PipitClient } from "../mqtt/client.ts";
 import { version } from "../version.ts";
@@ -44,7 +45,7 @@ ${CONFIG_HELP}`,
       if (context.json) context.stdout(`${JSON.stringify(result, null, 2)}\n`);
       if (values["keep"] === true) {
         context.stdout(keepText(app.brokerUrl, `${config.device.baseTopic}/${config.device.id}`));
-        await ended(signal);
+        await aborted(signal);
       }
     } finally {
       await client.close();
@@ -126,9 +127,4 @@ The agent goes on; press Ctrl-C to stop it. In other terminals:
 
 function mib(bytes: number): string {
   return (bytes / 2 ** 20).toFixed(0);
-}
-
-function ended(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

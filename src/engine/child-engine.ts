@@ -2,6 +2,7 @@
 // OOM kill rejects the calls in flight with `engine_died` and costs nothing else.
 import type { ChildProcess } from "node:child_process";
 import { PipitError, RequestError, type ReplyErrorCode } from "../core/errors.ts";
+import type { Health, HealthSource } from "../core/health.ts";
 import type { ThreadPlan } from "../core/plan.ts";
 import type {
   Clock,
@@ -26,6 +27,8 @@ import type { Argument, CallName, FromChild, Result, ToChild, WireError } from "
 /** Wait before the n-th replacement in a row; a child that stays up for `HEALTHY_MS` starts the count anew. */
 const RESTART_DELAYS_MS = [0, 1000, 2000, 5000, 15_000, 60_000];
 const HEALTHY_MS = 60_000;
+/** The longest that one batch, or one step of loading, may take before the engine counts as stuck. */
+const STEP_MS = 60_000;
 /** A child in the middle of a batch cannot listen; after this it is killed. */
 const STOP_GRACE_MS = 500;
 
@@ -43,7 +46,8 @@ export interface EngineEvents {
   onDeath?: (reason: string) => void;
 }
 
-export class ChildEngine implements Engine {
+export class ChildEngine implements Engine, HealthSource {
+  readonly room = "engine";
   readonly #options: ChildOptions;
   readonly #events: EngineEvents;
   readonly #log: Logger;
@@ -63,6 +67,8 @@ export class ChildEngine implements Engine {
   #lastDeath: string | undefined;
   #bornMs = 0;
   #cancelRestart: (() => void) | undefined;
+  /** Messages from children so far: every one is progress. */
+  #messages = 0;
 
   constructor(options: ChildOptions, events: EngineEvents, log: Logger, clock: Clock) {
     this.#options = options;
@@ -80,6 +86,12 @@ export class ChildEngine implements Engine {
       ...(this.#child?.pid !== undefined && { pid: this.#child.pid }),
       ...(this.#lastDeath !== undefined && { lastDeath: this.#lastDeath }),
     };
+  }
+
+  /** A stopped or hung child owes progress as soon as something was asked of it. */
+  health(): Health {
+    const steps = this.#messages + this.#deaths;
+    return this.#pending.size === 0 ? { steps } : { steps, doing: { what: "a batch of the model", stepMs: STEP_MS } };
   }
 
   async start(): Promise<void> {
@@ -190,6 +202,7 @@ export class ChildEngine implements Engine {
       });
       child.once("error", reject);
       child.on("message", (message: FromChild) => {
+        this.#messages += 1;
         if (message.type === "up") resolve();
         else this.#onMessage(message);
       });

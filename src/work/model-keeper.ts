@@ -66,6 +66,12 @@ export class ModelKeeper {
     }
   }
 
+  /** Resolves when the model is ready, has failed for the first time, or the keeper stops. */
+  async whenSettled(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (this.#state.state === "loading" && !signal.aborted) await this.#changed(signal).catch(() => {});
+  }
+
   async #keep(name: string): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       try {

@@ -15,6 +15,7 @@ async function run(args: string[], env: NodeJS.ProcessEnv = {}) {
     stderr: (text) => (printed.stderr += text),
     json: values.json === true,
     signal: new AbortController().signal,
+    onHangup: () => {},
     env: { HOME: "/home/somebody", ...env },
     isTty: false,
   });

@@ -37,6 +37,7 @@ async function run(positionals: string[], json = false): Promise<{ code: number;
     stderr: (text) => void (err += text),
     json,
     signal: new AbortController().signal,
+    onHangup: () => {},
     env: {},
     isTty: false,
   };

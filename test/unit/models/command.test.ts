@@ -31,6 +31,7 @@ async function setUp() {
       stderr: (text) => (stderr += text),
       json,
       signal: new AbortController().signal,
+      onHangup: () => {},
       env: { PIPIT_MODELS_DIR: join(directory, "store") },
       isTty: false,
     });
