@@ -39,7 +39,9 @@ export function publishOptions(message: PublishMessage, version: ProtocolVersion
     if (message.contentType !== undefined) properties.contentType = message.contentType;
     if (message.text !== undefined) properties.payloadFormatIndicator = message.text;
     if (message.expirySeconds !== undefined) properties.messageExpiryInterval = Math.ceil(message.expirySeconds);
-    if (message.userProperties !== undefined) properties.userProperties = message.userProperties;
+    // mqtt-packet 9.0 destroys the whole connection over an empty set of them.
+    const { userProperties = {} } = message;
+    if (Object.keys(userProperties).length > 0) properties.userProperties = userProperties;
     options.properties = properties;
   }
   return options;
