@@ -8,6 +8,7 @@ import type { IClientOptions, ISubscriptionMap, MqttClient } from "mqtt";
 import { PipitError, toError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { Clock } from "../core/ports.ts";
+import { topicFault } from "../core/topics.ts";
 import { withoutSecrets } from "./broker-url.ts";
 import { connectFault, linkDown, publishFault } from "./faults.ts";
 import { acknowledgeLate } from "./late-ack.ts";
@@ -105,6 +106,8 @@ export class Connection {
 
   /** Resolves on PUBACK. At most min(receive maximum of the server, 8) are in flight, the rest wait in order. */
   async publish(message: PublishMessage): Promise<void> {
+    const fault = topicFault(message.topic);
+    if (fault !== undefined) throw new PipitError("request", "bad_request", `topic "${message.topic}" ${fault}`);
     const limit = this.#client.serverProperties?.maximumPacketSize;
     const bytes = packetBytes(message);
     if (limit !== undefined && bytes > limit) {

@@ -38,13 +38,17 @@ export function publishOptions(message: PublishMessage, version: ProtocolVersion
     if (message.correlationData !== undefined) properties.correlationData = message.correlationData as Buffer;
     if (message.contentType !== undefined) properties.contentType = message.contentType;
     if (message.text !== undefined) properties.payloadFormatIndicator = message.text;
-    if (message.expirySeconds !== undefined) properties.messageExpiryInterval = Math.ceil(message.expirySeconds);
-    // mqtt-packet 9.0 destroys the whole connection over an empty set of them.
-    const { userProperties = {} } = message;
+    // mqtt-packet 9.0 destroys the whole connection over a number that does not fit and over an empty set of user properties.
+    const { expirySeconds, userProperties = {} } = message;
+    if (expirySeconds !== undefined) properties.messageExpiryInterval = Math.ceil(clamp(expirySeconds, 0, 0xffffffff));
     if (Object.keys(userProperties).length > 0) properties.userProperties = userProperties;
     options.properties = properties;
   }
   return options;
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(Math.max(value, least), most);
 }
 
 /** Upper bound of the bytes of the PUBLISH packet that carries `message`. */

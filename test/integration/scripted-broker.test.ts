@@ -209,6 +209,18 @@ describe("publishing", () => {
     await expect(link.publish({ topic: ANSWER, payload: bytes("no") })).rejects.toMatchObject({ kind });
   });
 
+  test("does not send what would cost the connection", async () => {
+    const broker = await scripted();
+    const { link, online } = await linkTo(broker);
+    const peer = await broker.peers.take();
+    await online.take();
+    for (const topic of ["", "a/+", "a/#", "$SYS/x", "a\u0000b"]) {
+      await expect(link.publish({ topic, payload: bytes("x") })).rejects.toMatchObject({ code: "bad_request" });
+    }
+    void link.publish({ topic: ANSWER, payload: bytes("x"), userProperties: {}, expirySeconds: -1 }).catch(() => {});
+    expect((await peer.published(ANSWER)).properties).toEqual({ messageExpiryInterval: 0 });
+  });
+
   test("does not send what exceeds the broker's packet size", async () => {
     const broker = await scripted();
     broker.react = (packet) => (packet.cmd === "connect" ? accept({ maximumPacketSize: 1_000 }) : undefined);

@@ -31,6 +31,13 @@ describe("publishOptions", () => {
     expect(publishOptions(message, 4)).toEqual({ qos: 1, retain: false });
   });
 
+  test.for([
+    [-5, 0],
+    [1e12, 0xffffffff],
+  ] as const)("fits an expiry of %d s into its field: %d", ([expirySeconds, interval]) => {
+    expect(publishOptions({ ...message, expirySeconds }, 5).properties?.messageExpiryInterval).toBe(interval);
+  });
+
   test("rounds the expiry up, so that the last second is given in full", () => {
     expect(publishOptions(message, 5).properties).toEqual({
       contentType: "text/plain",
