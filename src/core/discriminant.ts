@@ -60,8 +60,11 @@ function scaled(centre: Float64Array, directions: Matrix, { vectors }: Cases) {
   return { discriminant: { centre, directions: stretch(directions) }, features: stretch(features) };
 }
 
-/** Mean of each label's cases, and the mean of these means: a label with many examples does not pull the centre. */
-function meansOf({ vectors, targets, weights }: Cases): { means: Matrix; centre: Float64Array } {
+/**
+ * Mean of each label's cases, and the mean of these means: a label with many examples does not pull the centre. With several
+ * labels a case it is the mean of all cases, because there is also the difference between having a label and having none.
+ */
+function meansOf({ vectors, targets, weights, exclusive }: Cases): { means: Matrix; centre: Float64Array } {
   const dimensions = vectors[0]?.length ?? 0;
   const labels = targets[0]?.length ?? 0;
   const means = matrix(labels, dimensions);
@@ -78,8 +81,10 @@ function meansOf({ vectors, targets, weights }: Cases): { means: Matrix; centre:
   for (const [label, mean] of means.entries()) {
     if (totals[label] === 0) continue;
     means[label] = mean.map((value) => value / totals[label]!);
-    addScaled(centre, means[label], 1 / present);
+    if (exclusive) addScaled(centre, means[label], 1 / present);
   }
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  if (!exclusive) for (const [index, vector] of vectors.entries()) addScaled(centre, vector, weights[index]! / total);
   // A label without a case lies at the centre: it has no direction of its own.
   return { means: means.map((mean, label) => (totals[label] === 0 ? centre : mean)), centre };
 }

@@ -1,0 +1,105 @@
+// What a classifier is before anything is learnt: its labels, its examples and when it shall rather not answer.
+import { PipitError } from "./errors.ts";
+import type { Link } from "./logistic.ts";
+import { MAX_LABEL_CHARACTERS, MAX_LABELS } from "./labels.ts";
+import type { Example, Label } from "./route.ts";
+
+/** `single`: exactly one label is right; `multi`: any number; `yes_no`: does `question` hold for the text. */
+export type ClassifierKind = "single" | "multi" | "yes_no";
+
+/** A text and the labels it has; exactly one unless the classifier is `multi`. */
+export interface LabelledText {
+  text: string;
+  labels: readonly string[];
+}
+
+export interface ClassifierDefinition {
+  name: string;
+  kind: ClassifierKind;
+  labels: readonly Label[];
+  examples: readonly LabelledText[];
+  /** Abstain below this probability; in `multi`, a label is given from this probability on. */
+  threshold: number;
+  /** Abstain when no example is at least this similar; `auto` learns the border from the examples, `off` always answers. */
+  scope: number | "auto" | "off";
+  /** Given instead of null when the classifier abstains. */
+  abstainLabel?: string;
+  /** Ask the decoder too when the head's margin is below this; 0 never does. */
+  decoderMargin: number;
+}
+
+export const DEFAULT_DECODER_MARGIN = 0.2;
+
+/** Probability from which a label of a `multi` classifier is given, unless the definition says otherwise. */
+const MULTI_THRESHOLD = 0.5;
+
+export function linkOf(kind: ClassifierKind): Link {
+  return kind === "multi" ? "sigmoid" : "softmax";
+}
+
+/** A definition with every default in its place, from what a person or a route gives. Throws a `config` error. */
+export function defineClassifier(
+  given: Pick<ClassifierDefinition, "name"> & Partial<ClassifierDefinition> & { question?: string },
+): ClassifierDefinition {
+  const kind = given.kind ?? "single";
+  const labels = kind === "yes_no" ? yesNoLabels(given.question, given.labels) : (given.labels ?? []);
+  const definition: ClassifierDefinition = {
+    name: given.name,
+    kind,
+    labels,
+    examples: given.examples ?? [],
+    threshold: given.threshold ?? (kind === "multi" ? MULTI_THRESHOLD : 0),
+    // Who names a label for abstaining wants texts about something else to get it.
+    scope: given.scope ?? (given.abstainLabel === undefined ? "off" : "auto"),
+    ...(given.abstainLabel !== undefined && { abstainLabel: given.abstainLabel }),
+    decoderMargin: given.decoderMargin ?? DEFAULT_DECODER_MARGIN,
+  };
+  checkDefinition(definition);
+  return definition;
+}
+
+/** Examples of one label each, as routes have them. */
+export function labelledTexts(examples: readonly Example[]): LabelledText[] {
+  return examples.map(({ text, label }) => ({ text, labels: [label] }));
+}
+
+function yesNoLabels(question: string | undefined, given: readonly Label[] = []): Label[] {
+  const described = (name: string) => given.find((label) => label.name === name)?.description;
+  const yes = described("yes") ?? question;
+  const no = described("no");
+  return [
+    { name: "yes", ...(yes !== undefined && { description: yes }) },
+    { name: "no", ...(no !== undefined && { description: no }) },
+  ];
+}
+
+function checkDefinition({ name, kind, labels, examples, threshold, scope, abstainLabel }: ClassifierDefinition): void {
+  const refuse = (what: string): never => {
+    throw new PipitError("config", "bad_classifier", `classifier ${name}: ${what}`);
+  };
+  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name) || name.startsWith(".")) {
+    refuse("its name must be 1 to 64 of A-Z a-z 0-9 _ . - and not begin with a dot");
+  }
+  if (labels.length === 0 || labels.length > MAX_LABELS)
+    refuse(`has ${labels.length} labels, must have 1 to ${MAX_LABELS}`);
+  const names = new Set<string>();
+  for (const label of labels) {
+    if (label.name.trim() === "") refuse("a label is empty");
+    if (label.name.length > MAX_LABEL_CHARACTERS) refuse(`a label is longer than ${MAX_LABEL_CHARACTERS} characters`);
+    if (names.has(label.name)) refuse(`has the label ${JSON.stringify(label.name)} twice`);
+    names.add(label.name);
+  }
+  if (!(threshold >= 0 && threshold <= 1)) refuse(`threshold must be 0 to 1, is ${threshold}`);
+  if (typeof scope === "number" && !(scope >= -1 && scope <= 1)) refuse(`scope must be -1 to 1, is ${scope}`);
+  if (abstainLabel !== undefined && names.has(abstainLabel)) {
+    refuse(`abstain_label ${JSON.stringify(abstainLabel)} is also one of its labels`);
+  }
+  for (const [index, example] of examples.entries()) {
+    const foreign = example.labels.find((label) => !names.has(label));
+    if (foreign !== undefined)
+      refuse(`example ${index + 1} has the label ${JSON.stringify(foreign)}, which it does not know`);
+    if (kind !== "multi" && example.labels.length !== 1) {
+      refuse(`example ${index + 1} has ${example.labels.length} labels, only a classifier of kind multi may`);
+    }
+  }
+}

@@ -1,0 +1,248 @@
+// Every classifier of the agent and the cascade that answers: exact repeat → head → decoder where the head is not sure.
+// Without an encoder the decoder answers alone, without a decoder the head does.
+import { createHash } from "node:crypto";
+import { type ClassifierDefinition, linkOf } from "../core/classifier.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
+import type { VersionSummary } from "../core/head-store.ts";
+import { decide, type LabelDecision } from "../core/labels.ts";
+import { LruMap } from "../core/lru.ts";
+import type { Usage } from "../core/ports.ts";
+import type { Classification } from "../core/reply.ts";
+import type { DecoderClassifier, DecoderVerdict } from "./decoder-classifier.ts";
+import { SingleFlight } from "./single-flight.ts";
+import { type HeadOpinion, TrainedClassifier, type TrainingRooms } from "./trained-classifier.ts";
+
+/** Answers remembered for exact repeats, and the longest text worth remembering: together at most 2 MB. */
+const CACHE = { entries: 1024, characters: 500 } as const;
+/** Label sets that came with requests, each trained in memory only. */
+const MOST_PASSING = 32;
+/** A head's opinion against a decoder's where both are asked, as powers of their probabilities. */
+const DECODER_WEIGHT = 0.3;
+
+export interface ClassifierRooms extends TrainingRooms {
+  decoder: Pick<DecoderClassifier, "classify">;
+  decoderLoaded: () => boolean;
+}
+
+export interface ClassifyOrder {
+  /** A configured classifier by name, or one that came with a route or a request. */
+  classifier: string | ClassifierDefinition;
+  text: string;
+  /** System text for the decoder. */
+  system?: string;
+  /** Also say which example was nearest. */
+  explain?: boolean;
+}
+
+export interface ClassifierVerdict extends Classification {
+  classifier: string;
+  /** Version of the head that answered; 0 when none did. */
+  version: number;
+  /** All labels that hold, of a `multi` classifier. */
+  labels?: string[];
+  usage: Usage;
+  prefillMs: number;
+}
+
+const NO_USAGE: Usage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
+
+export class Classifiers {
+  readonly #rooms: ClassifierRooms;
+  #named: Map<string, TrainedClassifier>;
+  readonly #passing = new LruMap<string, TrainedClassifier>(MOST_PASSING);
+  readonly #flights = new SingleFlight<ClassifierVerdict>();
+  readonly #cache = new LruMap<string, ClassifierVerdict>(CACHE.entries);
+
+  constructor(definitions: readonly ClassifierDefinition[], rooms: ClassifierRooms) {
+    this.#rooms = rooms;
+    this.#named = new Map();
+    this.redefine(definitions);
+  }
+
+  get names(): string[] {
+    return [...this.#named.keys()];
+  }
+
+  /** Takes new definitions; a head whose labels and examples are the same is kept. */
+  redefine(definitions: readonly ClassifierDefinition[]): void {
+    const before = this.#named;
+    this.#named = new Map(
+      definitions.map((definition) => {
+        const old = before.get(definition.name);
+        const same = old !== undefined && JSON.stringify(old.definition) === JSON.stringify(definition);
+        return [definition.name, same ? old : new TrainedClassifier(definition, this.#rooms)];
+      }),
+    );
+    this.#cache.clear();
+  }
+
+  /** Throws a RequestError `bad_request` for a name nobody configured. */
+  named(name: string): TrainedClassifier {
+    const found = this.#named.get(name);
+    if (found) return found;
+    const known = this.names.join(", ") || "none";
+    throw new RequestError("bad_request", `no classifier ${JSON.stringify(name)}; configured: ${known}`);
+  }
+
+  versions(name: string): Promise<VersionSummary[]> {
+    this.named(name);
+    return this.#rooms.store?.versions(name) ?? Promise.resolve([]);
+  }
+
+  /** A model was loaded or unloaded: answers given by another one are not repeated. */
+  forget(): void {
+    this.#cache.clear();
+  }
+
+  async classify(order: ClassifyOrder, signal: AbortSignal): Promise<ClassifierVerdict> {
+    const { classifier, text, system, explain } = order;
+    const trained = typeof classifier === "string" ? this.named(classifier) : this.#passingOf(classifier);
+    const { name } = trained.definition;
+    const key = JSON.stringify([keyOf(trained), trained.version, system, text]);
+    const known = this.#cache.get(key);
+    if (known) return presented({ ...known, by: "cache", usage: NO_USAGE, prefillMs: 0 }, explain);
+    const passing = typeof classifier !== "string";
+    const verdict = await this.#flights.run(key, signal, (shared) => this.#decide(trained, passing, order, shared));
+    if (text.length <= CACHE.characters) {
+      this.#cache.set(JSON.stringify([keyOf(trained), trained.version, system, text]), {
+        ...verdict,
+        classifier: name,
+      });
+    }
+    return presented(verdict, explain);
+  }
+
+  #passingOf(definition: ClassifierDefinition): TrainedClassifier {
+    const key = JSON.stringify(definition);
+    const known = this.#passing.get(key);
+    if (known) return known;
+    const { store: _, ...rooms } = this.#rooms;
+    const made = new TrainedClassifier(definition, rooms);
+    this.#passing.set(key, made);
+    return made;
+  }
+
+  async #decide(
+    trained: TrainedClassifier,
+    passing: boolean,
+    { text, system }: ClassifyOrder,
+    signal: AbortSignal,
+  ): Promise<ClassifierVerdict> {
+    const { definition } = trained;
+    const ask = () => this.#askDecoder(definition, text, system, signal);
+    if (this.#rooms.encoder() === undefined) {
+      if (!this.#rooms.decoderLoaded()) {
+        throw new PipitError("transient", "model_unavailable", "neither an encoder nor a decoder is loaded");
+      }
+      if (linkOf(definition.kind) === "sigmoid") {
+        throw new PipitError(
+          "transient",
+          "model_unavailable",
+          "several labels of one text need an encoder, none is loaded",
+        );
+      }
+      const { threshold, abstainLabel } = definition;
+      const found = await ask();
+      const names = definition.labels.map((label) => label.name);
+      const decision = decide(
+        names,
+        names.map((label) => found.probabilities[label] ?? 0),
+        { threshold, abstainLabel },
+      );
+      return {
+        ...answerOf(decision),
+        by: "decoder",
+        classifier: definition.name,
+        version: 0,
+        usage: found.usage,
+        prefillMs: found.prefillMs,
+      };
+    }
+    const opinion = await trained.opinion(text, signal);
+    if (definition.kind === "multi") return multiVerdict(definition, opinion, passing);
+    const alone = singleVerdict(definition, opinion, opinion.probabilities, passing);
+    const unsure = !opinion.outOfScope && (alone.margin ?? 1) < definition.decoderMargin;
+    if (!unsure || !this.#rooms.decoderLoaded()) return alone;
+    const second = await ask();
+    const joined = joinOpinions(definition, opinion.probabilities, second.probabilities);
+    const { usage, prefillMs } = second;
+    return { ...singleVerdict(definition, opinion, joined, passing), by: "decoder", usage, prefillMs };
+  }
+
+  #askDecoder(
+    { labels, examples }: ClassifierDefinition,
+    text: string,
+    system: string | undefined,
+    signal: AbortSignal,
+  ): Promise<DecoderVerdict> {
+    const shown = examples.map((example) => ({ text: example.text, label: example.labels[0] ?? "" }));
+    const prompt = { labels, examples: shown, ...(system !== undefined && { system }) };
+    return this.#rooms.decoder.classify(prompt, text, {}, signal);
+  }
+}
+
+function keyOf({ definition }: TrainedClassifier): string {
+  return createHash("sha256").update(JSON.stringify(definition)).digest("base64");
+}
+
+/** Both opinions multiplied: where the head wavers between two labels, the decoder tips the scale. */
+function joinOpinions(
+  { labels }: ClassifierDefinition,
+  head: readonly number[],
+  decoder: Record<string, number>,
+): number[] {
+  const weights = labels.map(({ name }, index) => (head[index] ?? 0) * (decoder[name] ?? 0) ** DECODER_WEIGHT);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return total > 0 ? weights.map((weight) => weight / total) : [...head];
+}
+
+function singleVerdict(
+  { name, labels, threshold, abstainLabel }: ClassifierDefinition,
+  opinion: HeadOpinion,
+  probabilities: readonly number[],
+  passing: boolean,
+): ClassifierVerdict {
+  const rule = { threshold: opinion.outOfScope ? Infinity : threshold, abstainLabel };
+  const decision = decide(
+    labels.map((label) => label.name),
+    probabilities,
+    rule,
+  );
+  return { ...answerOf(decision), ...headReceipt(name, opinion, passing) };
+}
+
+function multiVerdict(
+  { name, labels, threshold, abstainLabel }: ClassifierDefinition,
+  opinion: HeadOpinion,
+  passing: boolean,
+): ClassifierVerdict {
+  const { probabilities, outOfScope } = opinion;
+  const names = labels.map((label) => label.name);
+  const decision = decide(names, probabilities, { threshold: outOfScope ? Infinity : threshold, abstainLabel });
+  const held = outOfScope ? [] : names.filter((_, index) => (probabilities[index] ?? 0) >= threshold);
+  return { ...answerOf(decision), labels: held, ...headReceipt(name, opinion, passing) };
+}
+
+function answerOf({ label, confidence, margin, probabilities }: LabelDecision) {
+  return { label, confidence, margin, probabilities };
+}
+
+function headReceipt(classifier: string, opinion: HeadOpinion, passing: boolean) {
+  const { version, tokens, embedMs } = opinion;
+  const { text, labels, similarity } = opinion.nearest;
+  return {
+    by: passing ? ("examples" as const) : ("head" as const),
+    classifier,
+    version,
+    ...(text !== undefined && { nearest: { text, label: labels?.join(", ") ?? "", similarity } }),
+    usage: { ...NO_USAGE, promptTokens: tokens },
+    prefillMs: embedMs,
+  };
+}
+
+/** The nearest example is somebody's text: only those who ask for it get it. */
+function presented(verdict: ClassifierVerdict, explain = false): ClassifierVerdict {
+  if (explain) return verdict;
+  const { nearest: _, ...rest } = verdict;
+  return rest;
+}

@@ -1,0 +1,42 @@
+// An engine whose vectors are made of a text's words: texts that share words are alike. Its decoder prefers whatever
+// `scoreOf` says. Counts its calls, so that tests see what was computed and what was remembered.
+import type { Embeddings, Engine, ScoreJob, Scores } from "../../src/core/ports.ts";
+
+const DIMENSIONS = 256;
+
+export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
+  /** Texts embedded so far, in order. */
+  readonly embedded: string[] = [];
+  readonly scored: ScoreJob[] = [];
+  /** Log-probability of a candidate; all alike by default. */
+  scoreOf: (candidate: string, job: ScoreJob) => number = () => -1;
+  /** Held calls resolve when this does. */
+  gate: Promise<void> = Promise.resolve();
+
+  async embed(texts: string[], signal?: AbortSignal): Promise<Embeddings> {
+    this.embedded.push(...texts);
+    await this.gate;
+    signal?.throwIfAborted();
+    return { vectors: texts.map(vectorOf), tokens: texts.map((text) => text.split(" ").length + 2) };
+  }
+
+  async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {
+    this.scored.push(job);
+    signal?.throwIfAborted();
+    const logProbabilities = job.candidates.map((candidate) => ({ sum: this.scoreOf(candidate, job), tokens: 1 }));
+    return { logProbabilities, usage: { promptTokens: 40, cachedTokens: 30, completionTokens: 0 }, prefillMs: 5 };
+  }
+}
+
+/** Each word has its own pseudo-random direction; a text is their sum. */
+function vectorOf(text: string): Float32Array {
+  const vector = new Float32Array(DIMENSIONS).fill(0.05);
+  for (const word of text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []) {
+    let state = [...word].reduce((hash, letter) => Math.imul(hash ^ letter.codePointAt(0)!, 0x01000193), 0x811c9dc5);
+    for (let index = 0; index < DIMENSIONS; index++) {
+      state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + index;
+      vector[index]! += ((state >>> 8) & 0xffff) / 0x8000 - 1;
+    }
+  }
+  return vector;
+}
