@@ -12,6 +12,7 @@ const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   ask: () => import("./commands/ask.ts"),
   classify: () => import("./commands/classify.ts"),
   models: () => import("./commands/models.ts"),
+  doctor: () => import("./commands/doctor.ts"),
   replay: () => import("./commands/replay.ts"),
   "check-config": () => import("./commands/check-config.ts"),
 };

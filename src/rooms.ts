@@ -11,6 +11,7 @@ import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { Sensors } from "./device/sensors.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
+import { linkOptionsOf } from "./link-options.ts";
 import { ModelLibrary } from "./models/library.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
 import { MqttLink } from "./mqtt/link.ts";
@@ -251,23 +252,8 @@ export class Rooms {
   /** Made once the broker of our own has a port. */
   createLink(): Link {
     const { config, secret, log, clock } = this.#options;
-    const { broker } = config;
     const link = new MqttLink(
-      {
-        url: this.brokerUrl,
-        clientId: broker.clientId,
-        username: broker.username,
-        password: secret("broker.password"),
-        tls: { caFile: broker.caFile, certFile: broker.certFile, keyFile: broker.keyFile, insecure: broker.insecure },
-        protocol: broker.protocolVersion === "auto" ? "auto" : broker.protocolVersion === 5 ? "5" : "3.1.1",
-        filters: this.inbox.filters,
-        availabilityTopic: this.topics.availability,
-        keepaliveSeconds: broker.keepaliveS,
-        sessionExpirySeconds: broker.sessionExpiryS,
-        receiveMaximum: broker.receiveMaximum,
-        connectTimeoutMs: broker.connectTimeoutMs,
-        maxPacketBytes: config.queue.maxPayloadBytes + 4096,
-      },
+      linkOptionsOf(config, secret, { url: this.brokerUrl, filters: this.inbox.filters }),
       {
         onMessage: (message) => this.inbox.handle(message),
         onStatus: () => this.#changed(),
