@@ -6,7 +6,7 @@ import type { Config } from "./config/schema.ts";
 import { toError } from "./core/errors.ts";
 import type { HealthSource } from "./core/health.ts";
 import type { OutgoingMessage } from "./core/message.ts";
-import type { Clock, Engine, Journal, Link, LinkStatus, Logger } from "./core/ports.ts";
+import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
 import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { Sensors } from "./device/sensors.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
@@ -37,6 +37,8 @@ export interface AppOptions {
   clock: Clock;
   /** Another engine in the place of the model's process, for tests of delivery. */
   createEngine?: (events: EngineEvents) => Engine;
+  /** Another link in the place of MQTT: `--local` asks without a broker. */
+  createLink?: (onMessage: MessageHandler) => Link;
 }
 
 export class Rooms {
@@ -251,8 +253,14 @@ export class Rooms {
 
   /** Made once the broker of our own has a port. */
   createLink(): Link {
+    const { createLink } = this.#options;
+    this.#link = createLink ? createLink((message) => this.inbox.handle(message)) : this.#createMqttLink();
+    return this.#link;
+  }
+
+  #createMqttLink(): Link {
     const { config, secret, log, clock } = this.#options;
-    const link = new MqttLink(
+    return new MqttLink(
       linkOptionsOf(config, secret, { url: this.brokerUrl, filters: this.inbox.filters }),
       {
         onMessage: (message) => this.inbox.handle(message),
@@ -265,8 +273,6 @@ export class Rooms {
       log.child({ room: "mqtt" }),
       clock,
     );
-    this.#link = link;
-    return link;
   }
 
   #changed(): void {

@@ -3,6 +3,7 @@ import type { AnswerReply, AskOptions } from "../mqtt/client.ts";
 import { numberOf, QUESTION_HELP, QUESTION_OPTIONS, runQuestion } from "./asking.ts";
 import type { Here } from "./asking.ts";
 import type { Command, CommandContext } from "./command.ts";
+import { here } from "./here.ts";
 
 const options = {
   ...QUESTION_OPTIONS,
@@ -43,7 +44,9 @@ export function askCommand(here?: Here<AnswerReply, AskOptions>): Command {
   };
 }
 
-export const command: Command = askCommand();
+export const command: Command = askCommand(
+  here("ask", ({ maxTokens, temperature, context }) => ({ max_tokens: maxTokens, temperature, context })),
+);
 
 function generationOptions({ values, isTty, json }: CommandContext, screen: Screen): AskOptions {
   const more: AskOptions = {};

@@ -3,6 +3,7 @@ import type { ClassifyOptions, LabelReply } from "../mqtt/client.ts";
 import { QUESTION_HELP, QUESTION_OPTIONS, runQuestion } from "./asking.ts";
 import type { Here } from "./asking.ts";
 import type { Command } from "./command.ts";
+import { here } from "./here.ts";
 
 const options = {
   ...QUESTION_OPTIONS,
@@ -35,4 +36,4 @@ export function classifyCommand(here?: Here<LabelReply, ClassifyOptions>): Comma
   };
 }
 
-export const command: Command = classifyCommand();
+export const command: Command = classifyCommand(here("classify", ({ labels }) => ({ labels })));

@@ -11,7 +11,8 @@ const running = new Map<number, AbortController>();
 const host = new ModelHost((step) => send({ type: "step", step }));
 
 function send(message: FromChild): void {
-  if (process.connected) process.send?.(message);
+  // A parent that is going away is no error of ours: `disconnect` follows.
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
 async function run(call: Extract<ToChild, { type: "call" }>): Promise<void> {
