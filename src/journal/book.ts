@@ -20,6 +20,12 @@ export const DEFAULT_RETENTION: Retention = {
   replyBytes: 1024 * 1024,
 };
 
+export interface Settled {
+  /** Counts settlings since the journal was created: the lowest is forgotten first. */
+  order: number;
+  wallMs: number;
+}
+
 export interface Entry {
   readonly key: string;
   /** Counts acceptances since the journal was created: recovery hands questions back in this order. */
@@ -31,9 +37,13 @@ export interface Entry {
   question?: AcceptedQuestion;
   /** Held until settled, and after that as long as the reply budget allows. */
   reply?: OutgoingMessage;
-  settledWallMs?: number;
+  settled?: Settled;
   /** Monotonic, so that a jump of the wall clock forgets nothing early. */
   settledMs?: number;
+  /** File journal: the oldest segment that holds a record this entry needs; undefined until one is written. */
+  segment?: number;
+  /** File journal: bytes it counts for among the unsettled. */
+  weight?: number;
 }
 
 /** Bytes a reply holds in memory, near enough for a budget. */
@@ -51,6 +61,7 @@ export class Book {
   readonly #repeatable = new Map<string, Entry>();
   #repeatableBytes = 0;
   #nextOrder = 1;
+  #nextSettledOrder = 1;
 
   constructor(retention: Retention) {
     this.#retention = retention;
@@ -80,7 +91,7 @@ export class Book {
   }
 
   /** A new life of the key, also when an old one is still remembered. */
-  accept(question: AcceptedQuestion, order = this.#nextOrder): Entry {
+  accept(question: AcceptedQuestion, order: number = this.#nextOrder): Entry {
     this.forget(question.key);
     const entry: Entry = { key: question.key, order, phase: "accepted", dead: false, starts: 0, question };
     this.#entries.set(entry.key, entry);
@@ -110,7 +121,8 @@ export class Book {
     const entry = this.#entries.get(key);
     if (entry === undefined || entry.phase === "settled") return undefined;
     if (entry.phase === "accepted") throw wrongOrder("settle", key, "accepted");
-    this.finish(entry, nowMs, wallMs);
+    this.finish(entry, { order: this.#nextSettledOrder, wallMs }, nowMs);
+    this.#trim(nowMs);
     return entry;
   }
 
@@ -129,15 +141,24 @@ export class Book {
     this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
   }
 
-  finish(entry: Entry, nowMs: number, wallMs: number): void {
+  finish(entry: Entry, settled: Settled, settledMs: number): void {
     entry.phase = "settled";
     entry.question = undefined;
-    entry.settledMs = nowMs;
-    entry.settledWallMs = wallMs;
+    entry.settled = settled;
+    entry.settledMs = settledMs;
+    this.#nextSettledOrder = Math.max(this.#nextSettledOrder, settled.order + 1);
     this.#finished.set(entry.key, entry);
-    if (entry.reply !== undefined) {
-      this.#repeatable.set(entry.key, entry);
-      this.#repeatableBytes += replySize(entry.reply);
+    if (entry.reply === undefined) return;
+    this.#repeatable.set(entry.key, entry);
+    this.#repeatableBytes += replySize(entry.reply);
+  }
+
+  /** All entries are read back: brings them in their order, for records that were carried over come late. */
+  restored(nowMs: number): void {
+    for (const kept of [this.#finished, this.#repeatable]) {
+      const inOrder = [...kept].sort(([, a], [, b]) => (a.settled?.order ?? 0) - (b.settled?.order ?? 0));
+      kept.clear();
+      for (const [key, entry] of inOrder) kept.set(key, entry);
     }
     this.#trim(nowMs);
   }

@@ -1,0 +1,136 @@
+// A disk that is full or broken: at every single operation of a run, and for a while.
+import { describe, expect, test } from "vitest";
+import { question, reply } from "../../contract/journal.ts";
+import { Random } from "../../fakes/random.ts";
+import { SimDisk, diskError } from "../../fakes/sim-disk.ts";
+import { JournalRun } from "./journal-run.ts";
+
+const STEPS = 30;
+const UNAVAILABLE = expect.objectContaining({ kind: "transient", code: "journal_unavailable", retryAfterMs: 1000 });
+
+/** Lets the retry come and its disk operations pass. */
+async function retry(run: JournalRun): Promise<void> {
+  run.clock.advance(1000);
+  for (let turn = 0; turn < 50 && !run.journal.stats.writable; turn++) await turnOfTheLoop();
+}
+
+function turnOfTheLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A run whose disk refuses the operations `from` up to `from + count`; returns how many it was asked for. */
+async function faultyRun(seed: number, code: "ENOSPC" | "EIO", from: number, count: number): Promise<JournalRun> {
+  const run = new JournalRun(new SimDisk(), new Random(seed));
+  const keep = new Random(from);
+  run.disk.fault = (kind, index) => {
+    if (index < from || index >= from + count) return undefined;
+    return { error: diskError(code), keepBytes: kind === "write" && keep.chance(0.5) ? keep.below(2000) : undefined };
+  };
+  await run.start();
+  for (let step = 0; step < STEPS; step++) {
+    await run.step();
+    if (!run.journal.stats.writable) await retry(run);
+  }
+  return run;
+}
+
+describe("a disk that refuses", () => {
+  test.each([
+    ["ENOSPC", 1],
+    ["EIO", 1],
+    ["ENOSPC", 7],
+    ["EIO", 7],
+  ] as const)(
+    "%s at any operation, %d in a row: calls reject as transient, the journal recovers, nothing that resolved is lost",
+    { timeout: 120_000 },
+    async (code, count) => {
+      const seed = count;
+      const operations = (await faultyRun(seed, code, Infinity, 0)).disk.asked;
+      expect(operations).toBeGreaterThan(40);
+      for (let from = 0; from < operations; from++) {
+        const run = await faultyRun(seed, code, from, count);
+        run.disk.fault = undefined;
+        // The next segment may still be on its way, and its fault too.
+        for (let turn = 0; turn < 20; turn++) await turnOfTheLoop();
+        if (!run.journal.stats.writable) await retry(run);
+        const before = run.rejections.length;
+        await run.step();
+        expect(run.rejections.length, `refused after operation ${from} worked again`).toBe(before);
+        for (const rejection of run.rejections) expect(rejection).toEqual(UNAVAILABLE);
+
+        const random = new Random(from);
+        const cuts = run.disk.powerCuts();
+        while (cuts.forward()) {
+          if (cuts.done < run.now && !random.chance(0.03)) continue;
+          const after = new JournalRun(cuts.cut(random.pick([0, 0.5, 1]) ?? 0, random), random);
+          run.verify(after.journal, await after.journal.start(), cuts.done);
+          await after.journal.stop();
+        }
+      }
+    },
+  );
+
+  test("for long: is tried once a second, complains once, tells when it works, and then holds what came meanwhile", async () => {
+    const run = new JournalRun(new SimDisk(), new Random(1));
+    const { journal, disk } = run;
+    await journal.start();
+    await journal.accept(question("a"));
+    await journal.accept(question("b"));
+    await journal.answer("b", reply("b"));
+    disk.fault = () => ({ error: diskError("ENOSPC") });
+
+    await expect(journal.accept(question("c"))).rejects.toEqual(UNAVAILABLE);
+    expect(journal.state("c")).toBe("unknown");
+    await expect(journal.answer("a", reply("a"))).rejects.toEqual(UNAVAILABLE);
+    expect(journal.state("a")).toBe("accepted");
+    expect(journal.begin("a")).toBe(1);
+    journal.settle("b");
+
+    const asked = disk.asked;
+    for (let second = 0; second < 5; second++) await retry(run);
+    expect(disk.asked).toBe(asked + 5);
+    expect(run.logger.lines.filter(({ level }) => level === "error")).toHaveLength(1);
+    expect(run.writable).toEqual([false]);
+
+    disk.fault = undefined;
+    await retry(run);
+    expect(run.writable).toEqual([false, true]);
+    await journal.accept(question("c"));
+
+    const after = new JournalRun(disk.kill(), new Random(2));
+    expect(await after.journal.start()).toEqual({
+      open: [
+        { question: question("a"), starts: 1 },
+        { question: question("c"), starts: 0 },
+      ],
+      unsettled: [],
+    });
+    expect(after.journal.state("b")).toBe("settled");
+  });
+
+  test("from the start on: what is there is read, questions are refused until it works", async () => {
+    const first = new JournalRun(new SimDisk(), new Random(1));
+    await first.journal.start();
+    await first.journal.accept(question("a"));
+
+    const run = new JournalRun(first.disk.kill(), new Random(2));
+    run.disk.fault = () => ({ error: diskError("EROFS") });
+    expect((await run.journal.start()).open).toHaveLength(1);
+    await expect(run.journal.accept(question("b"))).rejects.toEqual(UNAVAILABLE);
+    run.disk.fault = undefined;
+    await retry(run);
+    await run.journal.accept(question("b"));
+    await run.journal.stop();
+  });
+
+  test("does not keep the journal from stopping", async () => {
+    const run = new JournalRun(new SimDisk(), new Random(1));
+    await run.journal.start();
+    await run.journal.accept(question("a"));
+    run.journal.begin("a");
+    run.disk.fault = () => ({ error: diskError("EIO") });
+    await run.journal.stop();
+    expect(run.disk.locked).toBe(false);
+    expect(run.clock.pending).toBe(0);
+  });
+});
