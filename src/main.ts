@@ -15,6 +15,9 @@ const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   doctor: () => import("./commands/doctor.ts"),
   replay: () => import("./commands/replay.ts"),
   "check-config": () => import("./commands/check-config.ts"),
+  exam: () => import("./commands/exam.ts"),
+  status: () => import("./commands/status.ts"),
+  "self-test": () => import("./commands/self-test.ts"),
 };
 
 /** An answer that is still being written when the second signal comes is not waited for. */

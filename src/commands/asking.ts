@@ -79,7 +79,8 @@ export async function runQuestion<R extends ReplyJson, O extends QuestionOptions
   }
 }
 
-async function overMqtt<R>(
+/** Rejects with a `transient` PipitError `unreachable` when there is no broker in time. */
+export async function overMqtt<R>(
   context: CommandContext,
   deadlineMs: number,
   ask: (client: PipitClient) => Promise<R>,

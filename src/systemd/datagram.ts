@@ -65,3 +65,14 @@ export async function openWithChild(_path: string, env: NodeJS.ProcessEnv): Prom
     close: () => undefined,
   };
 }
+
+/** Whether koffi works here, so that a unit may keep NotifyAccess=main. */
+export async function canSendDirectly(): Promise<boolean> {
+  try {
+    const { default: koffi } = await import("koffi");
+    koffi.load("libc.so.6");
+    return true;
+  } catch {
+    return false;
+  }
+}
