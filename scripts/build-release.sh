@@ -87,11 +87,11 @@ tree() {
   runtime "$1" "$2"
   modules "$1" "$2/app/node_modules"
   cp -R "$work/dist" "$2/app/dist"
-  [ ! -d "$repo/config" ] || cp -R "$repo/config" "$2/app/config"
+  cp -R "$repo/config" "$2/app/config"
   node "$repo/scripts/release/app-package.mjs" "$repo/package.json" "$version" >"$2/app/package.json"
   cp "$repo/scripts/release/pipit" "$repo/scripts/pipitctl" "$2/bin/"
   cp "$repo"/systemd/* "$2/systemd/"
-  cp "$repo/scripts/release/install.sh" "$repo/scripts/release/uninstall.sh" "$repo/scripts/release/golden.jsonl" "$repo/scripts/release/pipit.yaml" "$2/"
+  cp "$repo/scripts/release/install.sh" "$repo/scripts/release/uninstall.sh" "$repo/scripts/release/golden.jsonl" "$2/"
   for paper in docs/install.md docs/fleet.md docs/raspberry-pi.md LICENSE; do
     [ ! -f "$repo/$paper" ] || cp "$repo/$paper" "$2/share/doc/"
   done

@@ -23,7 +23,8 @@ for unit in "$tree"/systemd/*.service; do
   sed -e 's#/opt/pipit/current/share/doc#/usr/share/doc/pipit#; s#/opt/pipit/current#/usr/lib/pipit#g; s#/opt/pipit/pipitctl#/usr/lib/pipit/bin/pipitctl#g; s#/opt/pipit#/usr/lib/pipit#g' "$unit" >"$root/lib/systemd/system/$(basename "$unit")"
 done
 cp "$tree/systemd/pipit.sysusers" "$root/usr/lib/sysusers.d/pipit.conf"
-cp "$tree/pipit.yaml" "$tree/golden.jsonl" "$root/etc/pipit/"
+cp "$tree/golden.jsonl" "$root/etc/pipit/"
+cp "$tree/app/config/default.yaml" "$root/etc/pipit/pipit.yaml"
 ln -s ../lib/pipit/bin/pipit "$root/usr/bin/pipit"
 ln -s ../lib/pipit/bin/pipitctl "$root/usr/sbin/pipitctl"
 

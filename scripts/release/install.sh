@@ -67,7 +67,8 @@ install -m 644 "$here/systemd/pipit.sysusers" /etc/sysusers.d/pipit.conf
 systemd-sysusers /etc/sysusers.d/pipit.conf
 install -d -o pipit -g pipit -m 700 /var/lib/pipit
 install -d -o pipit -g pipit -m 755 /var/lib/pipit/models
-for file in pipit.yaml golden.jsonl; do [ -e "/etc/pipit/$file" ] || install -m 644 "$here/$file" "/etc/pipit/$file"; done
+[ -e /etc/pipit/pipit.yaml ] || install -m 644 "$here/app/config/default.yaml" /etc/pipit/pipit.yaml
+[ -e /etc/pipit/golden.jsonl ] || install -m 644 "$here/golden.jsonl" /etc/pipit/golden.jsonl
 [ -e /etc/pipit/pipit.env ] || install -m 644 /dev/null /etc/pipit/pipit.env
 "$here/bin/pipitctl" install-stable "$here"
 # The unit comes with the release, so that a revert reverts it too.
@@ -79,7 +80,9 @@ ln -sfn "$root/pipitctl" /usr/local/sbin/pipitctl
 if [ -n "$model_sum" ]; then
   say "Taking the model $model"
   stored=$("$root/pipitctl" model add "$model" "$model_sum")
-  "$root/pipitctl" model use "$stored"
+  # A model of the catalogue goes by its name, the default one needs no word at all.
+  name=$(awk -v sum="$model_sum" '$1 == "-" && $2 == "name:" { name = $3 } $1 == "sha256:" && $2 == sum { print name }' "$here/app/config/models.yaml")
+  "$root/pipitctl" model use "${name:-$stored}"
 elif [ -n "$model" ]; then
   "$root/pipitctl" model use "$model"
 fi
