@@ -10,25 +10,25 @@ import type { Turn } from "../core/ports.ts";
  */
 const GUARD = "\uFDD0";
 
+/** What a prompt needs of a model: its vocabulary. */
+export type Vocabulary = Pick<LlamaModel, "tokenize" | "detokenize" | "getTokenAttributes" | "tokens">;
+
 export class ChatTemplate {
-  readonly #model: LlamaModel;
+  readonly #model: Vocabulary;
   readonly #template: Template | undefined;
 
-  constructor(model: LlamaModel) {
+  /** `source` is the model's own template in Jinja; a base model has none. */
+  constructor(model: Vocabulary, source: string | undefined) {
     this.#model = model;
-    const source = model.fileInfo.metadata.tokenizer?.chat_template;
     this.#template = source === undefined ? undefined : new Template(source);
   }
 
   /** The prompt up to where the assistant's answer begins. */
-  tokenize(turns: readonly Turn[]): Token[] {
-    const written = turns
-      .map(({ text }) => text)
-      .join("\n")
-      .replaceAll(GUARD, "");
-    const spelled = this.#controlStrings(written);
+  tokenize(written: readonly Turn[]): Token[] {
+    const turns = written.map(({ role, text }) => ({ role, text: text.replaceAll(GUARD, "") }));
+    const spelled = [...this.#controlTokens(turns.map(({ text }) => text).join("\n")).keys()];
     if (spelled.length === 0) return this.#withBos(this.#model.tokenize(this.#render(turns), true));
-    const guarded = turns.map(({ role, text }) => ({ role, text: guardText(text.replaceAll(GUARD, ""), spelled) }));
+    const guarded = turns.map(({ role, text }) => ({ role, text: guardText(text, spelled) }));
     return this.#withBos(this.#tokenizeGuarded(this.#render(guarded)));
   }
 
@@ -59,21 +59,32 @@ export class ChatTemplate {
     });
   }
 
-  /** Strings of the control tokens that occur in `text` when it is read as a prompt. */
-  #controlStrings(text: string): string[] {
-    const found = new Set(this.#model.tokenize(text, true).filter((token) => this.#isControl(token)));
-    return [...found].map((token) => this.#model.detokenize([token], true)).filter((string) => string.length > 0);
+  /** The control tokens that occur in `text` when it is read as a prompt, by their strings. */
+  #controlTokens(text: string): Map<string, Token> {
+    const found = new Map<string, Token>();
+    for (const token of new Set(this.#model.tokenize(text, true))) {
+      const { control, unknown } = this.#model.getTokenAttributes(token);
+      const string = control || unknown ? this.#model.detokenize([token], true) : "";
+      if (string.length > 0) found.set(string, token);
+    }
+    return found;
   }
 
-  #isControl(token: Token): boolean {
-    return this.#model.getTokenAttributes(token).control;
-  }
-
+  /** As the tokenizer does it: control tokens first, some of which swallow the white space beside them, then the text between. */
   #tokenizeGuarded(rendered: string): Token[] {
-    const control = this.#controlStrings(rendered);
-    return splitAt(rendered, control).flatMap((part) => {
-      if (control.includes(part)) return this.#model.tokenize(part, true);
-      return this.#model.tokenize(part.replaceAll(GUARD, ""), false);
+    const control = this.#controlTokens(rendered);
+    const parts = splitAt(rendered, [...control.keys()]);
+    const attributesAt = (index: number) => {
+      const token = control.get(parts[index] ?? "");
+      return token === undefined ? undefined : this.#model.getTokenAttributes(token);
+    };
+    return parts.flatMap((part, index) => {
+      const token = control.get(part);
+      if (token !== undefined) return [token];
+      let text = part.replaceAll(GUARD, "");
+      if (attributesAt(index - 1)?.rstrip) text = text.replace(/^[ \t\n\v\f\r]+/, "");
+      if (attributesAt(index + 1)?.lstrip) text = text.replace(/[ \t\n\v\f\r]+$/, "");
+      return text.length > 0 ? this.#model.tokenize(text, false) : [];
     });
   }
 
@@ -94,6 +105,7 @@ function guardText(text: string, control: readonly string[]): string {
 
 /** The text cut at every separator, the separators kept as parts of their own; the longest one wins. */
 function splitAt(text: string, separators: readonly string[]): string[] {
+  if (separators.length === 0) return [text];
   const escaped = [...separators]
     .sort((one, other) => other.length - one.length)
     .map((separator) => separator.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));

@@ -29,7 +29,7 @@ export class Decoder {
   private constructor(model: LlamaModel, context: LlamaContext, batches: BatchSteering) {
     this.#model = model;
     this.#context = context;
-    this.#template = new ChatTemplate(model);
+    this.#template = new ChatTemplate(model, model.fileInfo.metadata.tokenizer?.chat_template);
     this.#batches = batches;
     this.#pool = new SequencePool(Array.from({ length: context.totalSequences }, () => context.getSequence()));
   }
