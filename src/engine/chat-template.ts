@@ -25,7 +25,7 @@ export class ChatTemplate {
 
   /** The prompt up to where the assistant's answer begins. */
   tokenize(written: readonly Turn[]): Token[] {
-    const turns = written.map(({ role, text }) => ({ role, text: text.replaceAll(GUARD, "") }));
+    const turns = written.map(({ role, text }) => ({ role, text: text.replaceAll(GUARD, "\uFFFD") }));
     const spelled = [...this.#controlTokens(turns.map(({ text }) => text).join("\n")).keys()];
     if (spelled.length === 0) return this.#withBos(this.#model.tokenize(this.#render(turns), true));
     const guarded = turns.map(({ role, text }) => ({ role, text: guardText(text, spelled) }));

@@ -92,7 +92,7 @@ describe.each(Object.keys(FAMILIES))("the prompt of %s", (name) => {
       fc.property(text, (middle) => {
         const written = `a${middle}z`;
         const spelled = (question: string) => fake.spell(template.tokenize([{ role: "user", text: question }]));
-        expect(spelled(written)).toBe(spelled("@").replace("@", () => written.replaceAll("\uFDD0", "")));
+        expect(spelled(written)).toBe(spelled("@").replace("@", () => written.replaceAll("\uFDD0", "\uFFFD")));
       }),
     );
   });
