@@ -5,7 +5,7 @@ import { topicsOf } from "./core/topics.ts";
 import type { LinkOptions } from "./mqtt/link-options.ts";
 
 /** Topic, properties and header around the largest payload that is taken. */
-const PACKET_OVERHEAD_BYTES = 4096;
+export const PACKET_OVERHEAD_BYTES = 4096;
 const PROTOCOLS = { auto: "auto", 5: "5", 4: "3.1.1" } as const;
 
 export function linkOptionsOf(

@@ -13,11 +13,11 @@ const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   classify: () => import("./commands/classify.ts"),
   models: () => import("./commands/models.ts"),
   doctor: () => import("./commands/doctor.ts"),
+  status: () => import("./commands/status.ts"),
+  exam: () => import("./commands/exam.ts"),
+  "self-test": () => import("./commands/self-test.ts"),
   replay: () => import("./commands/replay.ts"),
   "check-config": () => import("./commands/check-config.ts"),
-  exam: () => import("./commands/exam.ts"),
-  status: () => import("./commands/status.ts"),
-  "self-test": () => import("./commands/self-test.ts"),
 };
 
 /** An answer that is still being written when the second signal comes is not waited for. */

@@ -10,8 +10,9 @@ import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler }
 import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { Sensors } from "./device/sensors.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
+import { FileJournal } from "./journal/file-journal.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
-import { linkOptionsOf } from "./link-options.ts";
+import { linkOptionsOf, PACKET_OVERHEAD_BYTES } from "./link-options.ts";
 import { ModelLibrary } from "./models/library.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
 import { MqttLink } from "./mqtt/link.ts";
@@ -69,7 +70,7 @@ export class Rooms {
     this.engine = this.#createEngine();
     this.governor = this.#createGovernor();
     this.models = this.#createModelKeeper();
-    this.journal = new MemoryJournal({ clock });
+    this.journal = this.#createJournal();
     this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
     const routes = routesOf(this.topics, config);
     const ownFilters = [
@@ -135,6 +136,13 @@ export class Rooms {
       },
       this.#options.clock.nowMs(),
     );
+  }
+
+  #createJournal(): Journal {
+    const { config, log, clock } = this.#options;
+    const { dir: directory, durability, maxBytes } = config.journal;
+    if (durability === "memory") return new MemoryJournal({ clock });
+    return new FileJournal({ directory, durability, maxBytes, clock, logger: log.child({ room: "journal" }) });
   }
 
   #createTasks(): Tasks {
@@ -247,8 +255,20 @@ export class Rooms {
   }
 
   #createBroker(): EmbeddedBroker {
-    const { embeddedHost: host, embeddedPort: port } = this.#options.config.broker;
-    return new EmbeddedBroker({ host, port }, this.#options.log.child({ room: "broker" }));
+    const { broker, queue } = this.#options.config;
+    const { embeddedCertFile: certFile, embeddedKeyFile: keyFile, embeddedCaFile: caFile } = broker;
+    return new EmbeddedBroker(
+      {
+        host: broker.embeddedHost,
+        port: broker.embeddedPort,
+        webSocketPort: broker.embeddedWebsocketPort,
+        usersFile: broker.embeddedUsersFile,
+        accessFile: broker.embeddedAccessFile,
+        maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
+        ...(certFile && keyFile && { tls: { certFile, keyFile, ...(caFile && { caFile }) } }),
+      },
+      this.#options.log.child({ room: "broker" }),
+    );
   }
 
   /** Made once the broker of our own has a port. */
