@@ -18,11 +18,18 @@ export class FakeAgent {
   readonly #link: MqttLink;
   readonly #online = new Mailbox<true>();
 
-  constructor(url: string, device: string) {
-    const { request, cancel, availability } = topicsOf("pipit", device);
-    const filters = [...Object.values(request), cancel, "home/+/ask"];
+  constructor(url: string, device: string, credentials: { username?: string; password?: string } = {}) {
+    const { request, cancel, control, availability } = topicsOf("pipit", device);
+    const filters = [...Object.values(request), cancel, `${control}/+`, "home/+/ask"];
     this.#link = new MqttLink(
-      { url, clientId: device, filters, availabilityTopic: availability, backoff: { minMs: 5, maxMs: 50 } },
+      {
+        url,
+        ...credentials,
+        clientId: device,
+        filters,
+        availabilityTopic: availability,
+        backoff: { minMs: 5, maxMs: 50 },
+      },
       {
         onMessage: (message) => {
           const json = JSON.parse(new TextDecoder().decode(message.payload)) as Record<string, unknown>;
