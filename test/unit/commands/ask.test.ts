@@ -41,6 +41,7 @@ function run(
     json: false,
     signal: new AbortController().signal,
     env: {},
+    onHangup: () => {},
     isTty: false,
     ...more,
   };
