@@ -17,6 +17,7 @@ const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   exam: () => import("./commands/exam.ts"),
   "self-test": () => import("./commands/self-test.ts"),
   replay: () => import("./commands/replay.ts"),
+  journal: () => import("./commands/journal.ts"),
   "check-config": () => import("./commands/check-config.ts"),
 };
 
