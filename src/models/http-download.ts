@@ -39,7 +39,7 @@ const RETRY_STATUS = new Set([408, 425, 429, 500, 502, 503, 504]);
 /** A failure that another attempt at the same address may cure. */
 class Interrupted extends Error {}
 
-/** @throws PipitError `download_failed` (kind `transient`) when this address will not give the file. */
+/** @throws PipitError `download_failed` or `not_found` (kind `transient`) when this address will not give the file. */
 export async function downloadHttp(job: HttpDownload): Promise<void> {
   const { stallMs, retryMs } = job.timing ?? DEFAULT_TIMING;
   const file = await open(job.path, "r+");
@@ -176,7 +176,7 @@ class Transfer {
     const hint = [401, 403].includes(response.status)
       ? " (access denied: accept its licence there and set HF_TOKEN)"
       : "";
-    throw failed(url, `HTTP ${response.status}${hint}`);
+    throw failed(url, `HTTP ${response.status}${hint}`, response.status === 404 ? "not_found" : undefined);
   }
 
   async #restart(): Promise<void> {
@@ -229,8 +229,8 @@ function isFileError(error: unknown): boolean {
   return error instanceof Error && "syscall" in error && (error.syscall === "write" || error.syscall === "ftruncate");
 }
 
-function failed(url: string, why: string): PipitError {
-  return new PipitError("transient", "download_failed", `${url}: ${why}`);
+function failed(url: string, why: string, code = "download_failed"): PipitError {
+  return new PipitError("transient", code, `${url}: ${why}`);
 }
 
 function hostOf(url: string): string {

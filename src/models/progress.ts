@@ -7,7 +7,7 @@ const REDRAW_MS = 100;
 const PLAIN_EVERY_MS = 5_000;
 const BAR_CELLS = 24;
 
-const STAGE_WORDS = { download: "downloading", unpack: "unpacking", verify: "verifying" } as const;
+const STAGE_WORDS = { download: "downloading", unpack: "unpacking", import: "importing", verify: "verifying" } as const;
 
 export interface ProgressOptions {
   name: string;

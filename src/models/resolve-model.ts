@@ -5,6 +5,7 @@ import { basename } from "node:path";
 import { PipitError } from "../core/errors.ts";
 import type { CatalogEntry, ModelTask, PromptStyle } from "./catalog.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf-header.ts";
+import { classificationLabels } from "./classification-head.ts";
 import type { HashOptions, ModelStore } from "./store.ts";
 
 export interface ResolvedModel {
@@ -18,6 +19,8 @@ export interface ResolvedModel {
   promptStyle: PromptStyle;
   tasks: ModelTask[];
   header: GgufHeader;
+  /** Of a classification head that came with the model; see `readClassificationHead`. */
+  labels: string[] | undefined;
 }
 
 export interface ResolveOptions extends HashOptions {
@@ -92,6 +95,7 @@ async function describe(name: string, path: string, sha256: string, entry?: Cata
     promptStyle: entry?.promptStyle ?? style,
     tasks: entry?.tasks ?? (kind === "encoder" ? ["classify", "embed"] : ["ask", "classify", "extract"]),
     header,
+    labels: classificationLabels(path, header),
   };
 }
 

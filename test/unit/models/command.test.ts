@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { command } from "../../../src/commands/models.ts";
+import { writeBertDirectory } from "../../fixtures/bert-directory.ts";
 import { temporaryDirectory } from "../../fixtures/temporary-directory.ts";
 import { tinyGguf } from "../../fixtures/tiny-gguf.ts";
 
@@ -78,6 +79,21 @@ describe("pipit models", () => {
     await expect(models(["fetch", "unvouched"])).rejects.toMatchObject({ code: "hash_not_accepted" });
     expect((await models(["fetch", "unvouched"], { "accept-hash": SHA256 })).code).toBe(0);
     expect((await models(["list"])).stdout).toMatch(/^unvouched +here /m);
+  });
+
+  it("imports a directory under a name of the user's choice", async () => {
+    const models = await setUp();
+    const directory = join(await temporaryDirectory(), "My-BERT");
+    await writeBertDirectory(directory, "bert");
+    const { code, stdout, stderr } = await models(["import", directory], { type: "q8_0" });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^my-bert: stored, .*\.gguf\n$/) });
+    expect(stderr).toContain("importing");
+    expect(JSON.parse((await models(["path", "my-bert"], {}, true)).stdout)).toMatchObject({ kind: "encoder" });
+    expect((await models(["import", directory], { type: "q4_0" })).stderr).toContain(
+      "--type is q4_0, expected f16 or q8_0",
+    );
+    await expect(models(["import", directory], { name: "tiny" })).rejects.toThrow(/a name of the catalogue/);
+    await expect(models(["fetch", "my-bert"])).rejects.toThrow(/nothing to fetch it from/);
   });
 
   it("answers a wrong call with what to write instead", async () => {

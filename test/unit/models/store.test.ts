@@ -26,6 +26,7 @@ function entryOf(sha256: string | undefined): CatalogEntry {
     contextTokens: 128,
     promptStyle: "plain",
     tasks: ["ask"],
+    import: undefined,
     sources: [],
   };
 }
