@@ -1,0 +1,83 @@
+// Neighbours for benchmarks: programs that take CPU time in a known way, and one that wants to be on time.
+import { type ChildProcess, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { quantile } from "./bench.ts";
+
+/** A process that uses a whole core until it is stopped. */
+export class Hog {
+  readonly #child: ChildProcess = spawn("sh", ["-c", "while :; do :; done"], { stdio: "ignore" });
+
+  get pid(): number {
+    return this.#child.pid as number;
+  }
+
+  pause(): void {
+    this.#child.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#child.kill("SIGCONT");
+  }
+
+  async stop(): Promise<void> {
+    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child.kill("SIGKILL");
+    await gone;
+  }
+}
+
+/** Runs `use` beside so many hogs, which have settled for a second. */
+export async function besideHogs<Result>(count: number, use: () => Promise<Result>): Promise<Result> {
+  const hogs = Array.from({ length: count }, () => new Hog());
+  try {
+    if (count > 0) await sleep(1000);
+    return await use();
+  } finally {
+    await Promise.all(hogs.map((hog) => hog.stop()));
+  }
+}
+
+/** Works and rests in turns until `until` resolves. */
+export async function bursts(onMs: number, offMs: number, until: Promise<unknown>): Promise<void> {
+  const hog = new Hog();
+  let over = false;
+  void until.finally(() => (over = true));
+  try {
+    while (!over) {
+      hog.resume();
+      await sleep(onMs);
+      hog.pause();
+      await sleep(offMs);
+    }
+  } finally {
+    await hog.stop();
+  }
+}
+
+const TICK_MS = 100;
+const WORK_MS = 2;
+// Wakes every 100 ms, works 2 ms, and prints how late each waking was.
+const TICKER = `
+  const start = performance.now() + ${TICK_MS};
+  let tick = 0;
+  const next = () => setTimeout(() => {
+    const now = performance.now();
+    console.log((now - start - tick * ${TICK_MS}).toFixed(3));
+    while (performance.now() < now + ${WORK_MS});
+    tick += 1;
+    next();
+  }, start + tick * ${TICK_MS} - performance.now());
+  next();
+`;
+
+/** Lateness of a task that wakes ten times a second, its 99th percentile in ms, measured for so long. */
+export async function latenessP99(forMs: number): Promise<number> {
+  const child = spawn(process.execPath, ["-e", TICKER], { stdio: ["ignore", "pipe", "ignore"] });
+  let text = "";
+  child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  await sleep(forMs);
+  const gone = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await gone;
+  return quantile(text.trim().split("\n").slice(5, -1).map(Number), 0.99);
+}
