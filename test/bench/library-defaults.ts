@@ -3,11 +3,12 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
+import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 
 /** Beside busy neighbours a token takes seconds: the answer is cut after this. */
 const MOST_MS = 20_000;
 const MOST_TOKENS = 64;
+const PROMPT = "<|im_start|>user\nWrite a long story about a fox.<|im_end|>\n<|im_start|>assistant\n";
 
 export async function defaultsTokensPerSecond(modelPath: string): Promise<number> {
   const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(import.meta.url), modelPath]);
@@ -20,11 +21,11 @@ async function measure(modelPath: string): Promise<number> {
   // The context is given, or memory estimates would choose it; threads and batches are the library's own.
   const context = await model.createContext({ contextSize: 1024 });
   const sequence = context.getSequence();
-  let prompt = model.tokenize("Write a long story about a fox.", true);
+  const prompt = model.tokenize(PROMPT, true);
   let written = 0;
   let startedMs = 0;
-  for await (const token of sequence.evaluate(prompt, { temperature: 0 })) {
-    prompt = [token as Token];
+  for await (const token of sequence.evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
+    void token;
     if (startedMs === 0) startedMs = performance.now();
     else written++;
     if (written >= MOST_TOKENS || (written > 0 && performance.now() - startedMs > MOST_MS)) break;
