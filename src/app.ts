@@ -55,7 +55,7 @@ export class App {
 
   /** Resolves when the model is loaded, or cannot be. */
   whenModelSettled(): Promise<void> {
-    return this.#rooms.models.whenSettled();
+    return this.#rooms.models.decoder.whenSettled();
   }
 
   /** Resolves when everything stands but the model and the connection, which are waited for in the background. */
@@ -67,8 +67,10 @@ export class App {
     this.#started.push({ name: "engine", stop: () => engine.stop() });
     await governor.start();
     this.#started.push({ name: "governor", stop: () => governor.stop() });
-    models.start();
-    this.#started.push({ name: "models", stop: () => models.stop() });
+    for (const keeper of [models.encoder, models.decoder]) {
+      keeper?.start();
+      this.#started.push({ name: "models", stop: () => keeper?.stop() });
+    }
     if (broker) {
       await broker.start(signal);
       this.#started.push({ name: "broker", stop: () => broker.stop() });

@@ -1,11 +1,12 @@
-// The settings of the broker as the link wants them; shared by the agent and by doctor, which asks the broker the same way.
+// The settings of the broker as the link and the embedded broker want them; doctor asks the broker the same way.
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { topicsOf } from "./core/topics.ts";
+import type { EmbeddedBrokerOptions } from "./mqtt/embedded-broker.ts";
 import type { LinkOptions } from "./mqtt/link-options.ts";
 
 /** Topic, properties and header around the largest payload that is taken. */
-export const PACKET_OVERHEAD_BYTES = 4096;
+const PACKET_OVERHEAD_BYTES = 4096;
 const PROTOCOLS = { auto: "auto", 5: "5", 4: "3.1.1" } as const;
 
 export function linkOptionsOf(
@@ -28,5 +29,18 @@ export function linkOptionsOf(
     connectTimeoutMs: broker.connectTimeoutMs,
     maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
     ...more,
+  };
+}
+
+export function brokerOptionsOf({ broker, queue }: Config): EmbeddedBrokerOptions {
+  const { embeddedCertFile: certFile, embeddedKeyFile: keyFile, embeddedCaFile: caFile } = broker;
+  return {
+    host: broker.embeddedHost,
+    port: broker.embeddedPort,
+    webSocketPort: broker.embeddedWebsocketPort,
+    usersFile: broker.embeddedUsersFile,
+    accessFile: broker.embeddedAccessFile,
+    maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
+    ...(certFile && keyFile && { tls: { certFile, keyFile, ...(caFile && { caFile }) } }),
   };
 }

@@ -12,16 +12,16 @@ import { Sensors } from "./device/sensors.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
 import { FileJournal } from "./journal/file-journal.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
-import { linkOptionsOf, PACKET_OVERHEAD_BYTES } from "./link-options.ts";
-import { ModelLibrary } from "./models/library.ts";
+import { brokerOptionsOf, linkOptionsOf } from "./link-options.ts";
+import { createModelKeepers, type ModelKeepers } from "./model-keepers.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
 import { MqttLink } from "./mqtt/link.ts";
+import { Classifiers } from "./work/classifiers.ts";
 import { Controls } from "./work/controls.ts";
 import { DecoderClassifier } from "./work/decoder-classifier.ts";
 import { Governor } from "./work/governor.ts";
 import { Inbox } from "./work/inbox.ts";
-import { ModelKeeper } from "./work/model-keeper.ts";
-import { specifyModel } from "./work/model-specifier.ts";
+import type { ModelKeeper } from "./work/model-keeper.ts";
 import { Outbox } from "./work/outbox.ts";
 import { Pipeline } from "./work/pipeline.ts";
 import { routesOf } from "./work/routes.ts";
@@ -46,7 +46,7 @@ export class Rooms {
   readonly topics: Topics;
   readonly engine: Engine;
   readonly governor: Governor;
-  readonly models: ModelKeeper;
+  readonly models: ModelKeepers;
   readonly journal: Journal;
   readonly outbox: Outbox;
   readonly pipeline: Pipeline;
@@ -69,7 +69,7 @@ export class Rooms {
     this.#sensors = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock });
     this.engine = this.#createEngine();
     this.governor = this.#createGovernor();
-    this.models = this.#createModelKeeper();
+    this.models = this.#createModelKeepers();
     this.journal = this.#createJournal();
     this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
     const routes = routesOf(this.topics, config);
@@ -106,7 +106,7 @@ export class Rooms {
 
   /** One line in words: the model, the plan, the link. */
   get summary(): string {
-    const { state } = this.models;
+    const { state } = this.models.decoder;
     const model = {
       loading: () => `loading ${state.name}`,
       ready: () => `${state.name} ready, ${this.governor.current.threads.decode} threads`,
@@ -129,7 +129,7 @@ export class Rooms {
         version: this.#options.version,
         startedMs: this.#startedMs,
         governor: this.governor,
-        models: this.models,
+        models: this.models.decoder,
         pipeline: this.pipeline,
         deaths: () => this.engine.status.deaths,
         link: () => this.linkStatus,
@@ -146,18 +146,21 @@ export class Rooms {
   }
 
   #createTasks(): Tasks {
-    const { config, clock } = this.#options;
-    return new Tasks(
-      {
-        streamIntervalMs: config.answer.streamIntervalMs,
-        threshold: config.classify.threshold,
-        whenModel: (signal) => this.models.whenReady(signal),
-        publish: (message) => this.#publishLater(message),
-      },
-      this.engine,
-      new DecoderClassifier(this.engine),
+    const { config, log, clock } = this.#options;
+    const ready = (keeper: ModelKeeper | undefined) =>
+      keeper?.state.state === "ready" ? keeper.state.name : undefined;
+    const classifiers = new Classifiers([], {
+      engine: this.engine,
       clock,
-    );
+      log: log.child({ room: "classifiers" }),
+      encoder: () => ready(this.models.encoder),
+      decoder: new DecoderClassifier(this.engine),
+      decoderLoaded: () => ready(this.models.decoder) !== undefined,
+    });
+    const { streamIntervalMs } = config.answer;
+    const { threshold } = config.classify;
+    const publish = (message: OutgoingMessage) => this.#publishLater(message);
+    return new Tasks({ streamIntervalMs, threshold, models: this.models, publish }, this.engine, classifiers, clock);
   }
 
   #createEngine(): Engine {
@@ -194,43 +197,21 @@ export class Rooms {
     });
   }
 
-  #createModelKeeper(): ModelKeeper {
+  #createModelKeepers(): ModelKeepers {
     const { config, log, clock } = this.#options;
-    const library = new ModelLibrary({
-      directory: config.model.dir,
-      catalogFile: config.model.catalogueFile,
-      env: process.env,
-    });
-    const { contextTokens, batchTokens, sequences } = config.model;
-    return new ModelKeeper(
-      {
-        name: config.model.name,
-        specify: async (name, onProgress, signal) => {
-          const file = await library.obtain(name, {
-            onProgress,
-            signal,
-            onNote: (line) => log.info({ model: name }, line),
-          });
-          const readings = this.governor.readings ?? this.#sensors.read();
-          const { spec, reason } = specifyModel({
-            file,
-            configured: { contextTokens, batchTokens, sequences },
-            readings,
-          });
-          log.info({ model: name, context_tokens: spec.contextTokens, sequences: spec.sequences }, reason);
-          this.governor.setMemoryPlan({ ...spec, modelRung: 0 });
-          return spec;
-        },
-        onChange: (state) => {
-          if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
-          if (state.state === "ready") this.#tell("model_ready", { model: state.name });
-          this.#changed();
-        },
+    return createModelKeepers({
+      config,
+      engine: this.engine,
+      readings: () => this.governor.readings ?? this.#sensors.read(),
+      onDecoderPlan: (spec) => this.governor.setMemoryPlan({ ...spec, modelRung: 0 }),
+      onChange: (state) => {
+        if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
+        if (state.state === "ready") this.#tell("model_ready", { model: state.name });
+        this.#changed();
       },
-      this.engine,
       clock,
-      log.child({ room: "models" }),
-    );
+      log: log.child({ room: "models" }),
+    });
   }
 
   #createControls(): Controls {
@@ -255,20 +236,7 @@ export class Rooms {
   }
 
   #createBroker(): EmbeddedBroker {
-    const { broker, queue } = this.#options.config;
-    const { embeddedCertFile: certFile, embeddedKeyFile: keyFile, embeddedCaFile: caFile } = broker;
-    return new EmbeddedBroker(
-      {
-        host: broker.embeddedHost,
-        port: broker.embeddedPort,
-        webSocketPort: broker.embeddedWebsocketPort,
-        usersFile: broker.embeddedUsersFile,
-        accessFile: broker.embeddedAccessFile,
-        maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
-        ...(certFile && keyFile && { tls: { certFile, keyFile, ...(caFile && { caFile }) } }),
-      },
-      this.#options.log.child({ room: "broker" }),
-    );
+    return new EmbeddedBroker(brokerOptionsOf(this.#options.config), this.#options.log.child({ room: "broker" }));
   }
 
   /** Made once the broker of our own has a port. */

@@ -17,7 +17,7 @@ export interface CommandContext {
   /** Fires at the first SIGINT or SIGTERM. */
   signal: AbortSignal;
   /** Calls `run` at each SIGHUP; without it the signal ends the process as usual. */
-  onHangup: (run: () => void) => void;
+  onHangup?: (run: () => void) => void;
   env: NodeJS.ProcessEnv;
   /** Standard output is a terminal: colours and progress bars are welcome. */
   isTty: boolean;

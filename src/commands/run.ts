@@ -25,7 +25,7 @@ ${CONFIG_HELP}`,
       pid: process.pid,
       clock: systemClock,
     });
-    onHangup(() => void daemon.reload());
+    onHangup?.(() => void daemon.reload());
     try {
       await daemon.start(signal);
       if (values["embedded"] === true) stdout(`embedded broker: ${daemon.app.brokerUrl}\n`);

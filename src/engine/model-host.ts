@@ -18,7 +18,8 @@ export interface CallEvents {
 
 export class ModelHost {
   readonly #onStep: (step: Step) => void;
-  #llama: Llama | undefined;
+  /** One library for all models; a promise, so that two models that load at once share it. */
+  #llama: Promise<Llama> | undefined;
   #batches: BatchSteering | undefined;
   #threads: ThreadPlan | undefined;
   #decoder: Decoder | undefined;
@@ -72,7 +73,7 @@ export class ModelHost {
   }
 
   async #open(maxThreads: number): Promise<{ llama: Llama; batches: BatchSteering }> {
-    this.#llama ??= await getLlama({
+    this.#llama ??= getLlama({
       gpu: false,
       build: "never",
       progressLogs: false,
@@ -80,10 +81,11 @@ export class ModelHost {
       logLevel: LlamaLogLevel.error,
     });
     const threads = this.#threads ?? { prefill: maxThreads, decode: maxThreads };
-    this.#batches ??= new BatchSteering(this.#llama, threads, this.#onStep);
+    const llama = await this.#llama;
+    this.#batches ??= new BatchSteering(llama, threads, this.#onStep);
     // A context can only be lowered below the limit at its creation: raise it for the moment of creating.
-    this.#llama.maxThreads = maxThreads;
-    return { llama: this.#llama, batches: this.#batches };
+    llama.maxThreads = maxThreads;
+    return { llama, batches: this.#batches };
   }
 
   async #unload(kind: ModelSpec["kind"]): Promise<null> {

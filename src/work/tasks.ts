@@ -1,11 +1,14 @@
 // What a model is asked to do with one question, by task. A task knows nothing of queues, journals or topics.
-import { PipitError, RequestError } from "../core/errors.ts";
+import { defineClassifier, labelledTexts } from "../core/classifier.ts";
+import { RequestError } from "../core/errors.ts";
+import { checkLabels } from "../core/labels.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock, Engine, Usage } from "../core/ports.ts";
 import type { Classification } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
 import { answer } from "./answer-task.ts";
-import type { DecoderClassifier } from "./decoder-classifier.ts";
+import type { Classifiers } from "./classifiers.ts";
+import type { ModelKeeper } from "./model-keeper.ts";
 import { PartialStream } from "./partial-stream.ts";
 
 export type Outcome =
@@ -24,57 +27,64 @@ export interface TasksOptions {
   streamIntervalMs: number;
   /** Abstain from classifying below this confidence. */
   threshold: number;
-  /** Resolves with the name of the loaded model, as soon as there is one; rejects `model_unavailable`. */
-  whenModel: (signal: AbortSignal) => Promise<string>;
+  models: {
+    decoder: Pick<ModelKeeper, "state" | "whenReady">;
+    /** Undefined when the configuration wants none. */
+    encoder: Pick<ModelKeeper, "state" | "whenSettled"> | undefined;
+  };
   publish: (message: OutgoingMessage) => void;
 }
 
 export class Tasks {
   readonly #options: TasksOptions;
   readonly #engine: Engine;
-  readonly #classifier: DecoderClassifier;
+  readonly #classifiers: Classifiers;
   readonly #clock: Clock;
 
-  constructor(options: TasksOptions, engine: Engine, classifier: DecoderClassifier, clock: Clock) {
+  constructor(options: TasksOptions, engine: Engine, classifiers: Classifiers, clock: Clock) {
     this.#options = options;
     this.#engine = engine;
-    this.#classifier = classifier;
+    this.#classifiers = classifiers;
     this.#clock = clock;
   }
 
   async run(question: Question, signal: AbortSignal): Promise<TaskResult> {
-    const model = await this.#options.whenModel(signal);
     switch (question.route.task) {
       case "answer":
-        return { model, ...(await this.#answer(question, signal)) };
+        return this.#answer(question, signal);
       case "classify":
-        return { model, ...(await this.#classify(question, signal)) };
+        return this.#classify(question, signal);
       case "extract":
         throw new RequestError("bad_request", "this version does not extract records yet");
     }
   }
 
-  async #answer(question: Question, signal: AbortSignal): Promise<Omit<TaskResult, "model">> {
-    const { streamIntervalMs, publish } = this.#options;
+  async #answer(question: Question, signal: AbortSignal): Promise<TaskResult> {
+    const { streamIntervalMs, publish, models } = this.#options;
+    const model = await models.decoder.whenReady(signal);
     const partials = question.stream ? new PartialStream(question, streamIntervalMs, this.#clock, publish) : undefined;
     try {
       const { text, end } = await answer(this.#engine, question, signal, (piece) => partials?.push(piece));
-      partials?.end();
       const { finish, usage, prefillMs, generateMs } = end;
-      return { outcome: { task: "answer", text, finish }, usage, prefillMs, generateMs };
-    } catch (error) {
-      // When the model's process dies the answer is begun again: this was not the last piece.
-      if (error instanceof PipitError && error.code === "engine_died") partials?.drop();
-      else partials?.end();
-      throw error;
+      return { outcome: { task: "answer", text, finish }, model, usage, prefillMs, generateMs };
+    } finally {
+      partials?.end();
     }
   }
 
-  async #classify(question: Question, signal: AbortSignal): Promise<Omit<TaskResult, "model">> {
-    const { route, labels, text } = question;
-    const prompt = { labels, examples: route.examples, ...(route.system !== undefined && { system: route.system }) };
-    const rule = { threshold: this.#options.threshold };
-    const { usage, prefillMs, ...found } = await this.#classifier.classify(prompt, text, rule, signal);
-    return { outcome: { task: "classify", ...found }, usage, prefillMs, generateMs: 0 };
+  /** By the encoder where there is one, alone or with the decoder's opinion; by the decoder otherwise. */
+  async #classify({ route, labels, text }: Question, signal: AbortSignal): Promise<TaskResult> {
+    const { models, threshold } = this.#options;
+    await models.encoder?.whenSettled();
+    if (models.encoder?.state.state !== "ready") await models.decoder.whenReady(signal);
+    checkLabels(labels);
+    const known = new Set(labels.map(({ name }) => name));
+    const examples = labelledTexts(route.examples.filter(({ label }) => known.has(label)));
+    const classifier = defineClassifier({ name: route.name, labels, examples, threshold });
+    const order = { classifier, text, ...(route.system !== undefined && { system: route.system }) };
+    const { usage, prefillMs, ...found } = await this.#classifiers.classify(order, signal);
+    const keeper = found.by === "decoder" ? models.decoder : models.encoder;
+    const model = (keeper ?? models.decoder).state.name;
+    return { outcome: { task: "classify", ...found }, model, usage, prefillMs, generateMs: 0 };
   }
 }
