@@ -1,7 +1,7 @@
 // The engine as the daemon sees it: a child process that holds the models, replaced when it dies. Its abort, SIGILL or
 // OOM kill rejects the calls in flight with `engine_died` and costs nothing else.
 import type { ChildProcess } from "node:child_process";
-import { PipitError, RequestError, type ReplyErrorCode } from "../core/errors.ts";
+import { PipitError, toError } from "../core/errors.ts";
 import type { Health, HealthSource } from "../core/health.ts";
 import type { ThreadPlan } from "../core/plan.ts";
 import type {
@@ -21,8 +21,9 @@ import type {
   Turn,
 } from "../core/ports.ts";
 import { type ChildOptions, spawnChild } from "./child-process.ts";
+import { aborted, type CallOptions, PendingCalls, untilAborted } from "./pending-calls.ts";
 import { PieceQueue } from "./piece-queue.ts";
-import type { Argument, CallName, FromChild, Result, ToChild, WireError } from "./protocol.ts";
+import type { Argument, CallName, FromChild, Result, ToChild } from "./protocol.ts";
 
 /** Wait before the n-th replacement in a row; a child that stays up for `HEALTHY_MS` starts the count anew. */
 const RESTART_DELAYS_MS = [0, 1000, 2000, 5000, 15_000, 60_000];
@@ -31,13 +32,6 @@ const HEALTHY_MS = 60_000;
 const STEP_MS = 60_000;
 /** A child in the middle of a batch cannot listen; after this it is killed. */
 const STOP_GRACE_MS = 500;
-
-interface PendingCall {
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-  onPiece?: (piece: Piece) => void;
-  onProgress?: (fraction: number) => void;
-}
 
 export interface EngineEvents {
   /** A batch has ended. */
@@ -55,8 +49,7 @@ export class ChildEngine implements Engine, HealthSource {
   #child: ChildProcess | undefined;
   /** Settled when the present child is up and has its models again; replaced with every child. */
   #ready: Promise<void> = Promise.resolve();
-  #pending = new Map<number, PendingCall>();
-  #lastId = 0;
+  readonly #pending = new PendingCalls();
   /** What shall be loaded, by kind: a new child gets the same. */
   #specs = new Map<ModelSpec["kind"], ModelSpec>();
   #models = new Map<ModelSpec["kind"], LoadedModel>();
@@ -107,7 +100,7 @@ export class ChildEngine implements Engine, HealthSource {
     this.#cancelRestart?.();
     const child = this.#child;
     this.#child = undefined;
-    this.#rejectAll(new PipitError("transient", "engine_stopped", "the engine is stopping"));
+    this.#pending.rejectAll(stopped());
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     child.disconnect();
@@ -117,7 +110,7 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async load(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
-    await this.#ready;
+    await this.#whenUp();
     this.#specs.set(spec.kind, spec);
     this.#models.delete(spec.kind);
     this.#state = "loading";
@@ -133,7 +126,7 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async unload(kind: ModelSpec["kind"]): Promise<void> {
-    await this.#ready;
+    await this.#whenUp();
     this.#specs.delete(kind);
     this.#models.delete(kind);
     if (this.#models.size === 0) this.#state = "empty";
@@ -141,7 +134,7 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async *generate(job: GenerateJob, signal?: AbortSignal): AsyncGenerator<Piece> {
-    await this.#ready;
+    await this.#whenUp(signal);
     const pieces = new PieceQueue();
     const stopped = new AbortController();
     const done = this.#call("generate", job, {
@@ -161,22 +154,22 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {
-    await this.#ready;
+    await this.#whenUp(signal);
     return this.#call("score", job, { signal });
   }
 
   async embed(texts: string[], signal?: AbortSignal): Promise<Embeddings> {
-    await this.#ready;
+    await this.#whenUp(signal);
     return this.#call("embed", texts, { signal });
   }
 
   async tokenize(turns: Turn[]): Promise<number[]> {
-    await this.#ready;
+    await this.#whenUp();
     return this.#call("tokenize", turns);
   }
 
+  /** Rejects at once when there is no child to measure. */
   async measure(): Promise<EngineReading> {
-    await this.#ready;
     return this.#call("measure", null);
   }
 
@@ -198,13 +191,17 @@ export class ChildEngine implements Engine, HealthSource {
     this.#bornMs = this.#clock.nowMs();
     await new Promise<void>((resolve, reject) => {
       child.once("exit", (code, signal) => {
-        reject(this.#died(child, code, signal));
+        reject(this.#died(child, signal ? `killed by ${signal}` : `exited with code ${code}`));
       });
-      child.once("error", reject);
+      // Without a pid there was no process and there will be no exit; other errors are followed by one.
+      child.on("error", (error) => {
+        if (child.pid === undefined) reject(this.#died(child, `not started: ${error.message}`));
+      });
       child.on("message", (message: FromChild) => {
         this.#messages += 1;
         if (message.type === "up") resolve();
-        else this.#onMessage(message);
+        else if (message.type === "step") this.#events.onStep?.(message.step);
+        else this.#pending.receive(message);
       });
     });
     if (this.#threads) this.#send({ type: "threads", threads: this.#threads });
@@ -212,8 +209,7 @@ export class ChildEngine implements Engine, HealthSource {
     if (this.#specs.size > 0) this.#state = "ready";
   }
 
-  #died(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): PipitError {
-    const reason = signal ? `killed by ${signal}` : `exited with code ${code}`;
+  #died(child: ChildProcess, reason: string): PipitError {
     const error = new PipitError("transient", "engine_died", `the model's process was ${reason}`);
     if (child !== this.#child) return error;
     this.#child = undefined;
@@ -226,7 +222,7 @@ export class ChildEngine implements Engine, HealthSource {
     this.#ready = this.#restart();
     // Whoever calls next waits for `#ready` and sees its failure; nobody waiting is no reason to crash.
     this.#ready.catch(() => {});
-    this.#rejectAll(error);
+    this.#pending.rejectAll(error);
     this.#events.onDeath?.(reason);
     return error;
   }
@@ -234,38 +230,54 @@ export class ChildEngine implements Engine, HealthSource {
   async #restart(): Promise<void> {
     const delayMs = RESTART_DELAYS_MS[Math.min(this.#deathsInARow, RESTART_DELAYS_MS.length) - 1] ?? 0;
     await new Promise<void>((resolve) => {
-      this.#cancelRestart = this.#clock.after(delayMs, resolve);
+      const cancel = this.#clock.after(delayMs, resolve);
+      this.#cancelRestart = () => (cancel(), resolve());
     });
-    if (this.#state === "stopped") return;
-    await this.#spawn();
+    if (this.#isStopped) throw stopped();
+    try {
+      await this.#spawn();
+    } catch (error) {
+      if (isDeath(error) || this.#isStopped) throw error;
+      // A child without its models serves nobody: it goes the way of the dead, and the next one tries again.
+      this.#log.error({ err: error }, "the model could not be loaded again");
+      await this.#killChild();
+      throw new PipitError(
+        "transient",
+        "engine_died",
+        `the model could not be loaded again: ${toError(error).message}`,
+      );
+    }
   }
 
-  #call<Name extends CallName>(
-    name: Name,
-    argument: Argument<Name>,
-    options: { signal?: AbortSignal | undefined } & Pick<PendingCall, "onPiece" | "onProgress"> = {},
-  ): Promise<Result<Name>> {
-    const { signal, onPiece, onProgress } = options;
-    const id = ++this.#lastId;
-    const aborted = () => new PipitError("transient", "aborted", `${name} was cancelled`, { cause: signal?.reason });
-    if (signal?.aborted) return Promise.reject(aborted());
-    if (!this.#child)
-      return Promise.reject(new PipitError("transient", "engine_died", "the model's process is not running"));
-    return new Promise<Result<Name>>((resolve, reject) => {
-      const onAbort = () => this.#send({ type: "abort", id });
-      const settle = () => {
-        signal?.removeEventListener("abort", onAbort);
-        this.#pending.delete(id);
-      };
-      this.#pending.set(id, {
-        resolve: (value) => (settle(), resolve(value as Result<Name>)),
-        reject: (error) => (settle(), reject(error)),
-        ...(onPiece && { onPiece }),
-        ...(onProgress && { onProgress }),
-      });
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#send({ type: "call", id, name, argument });
-    });
+  /** Resolves when its death has been dealt with. */
+  async #killChild(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    child.kill("SIGKILL");
+    await gone;
+  }
+
+  get #isStopped(): boolean {
+    return this.#state === "stopped";
+  }
+
+  /** Waits for the child, through as many deaths as it takes: they are not the fault of who waits. `signal` ends it. */
+  async #whenUp(signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      const ready = this.#ready;
+      try {
+        return await untilAborted(ready, signal);
+      } catch (error) {
+        if (ready === this.#ready || this.#isStopped || signal?.aborted) throw error;
+      }
+    }
+  }
+
+  #call<Name extends CallName>(name: Name, argument: Argument<Name>, options: CallOptions = {}): Promise<Result<Name>> {
+    if (options.signal?.aborted) return Promise.reject(aborted(options.signal));
+    if (this.#child) return this.#pending.start(name, argument, options, (message) => this.#send(message));
+    return Promise.reject(new PipitError("transient", "engine_died", "the model's process is not running"));
   }
 
   #send(message: ToChild): void {
@@ -273,31 +285,12 @@ export class ChildEngine implements Engine, HealthSource {
     // A failed send means the child is going; its exit event settles everything.
     if (child?.connected) child.send(message, () => {});
   }
+}
 
-  #onMessage(message: Exclude<FromChild, { type: "up" }>): void {
-    switch (message.type) {
-      case "step":
-        return this.#events.onStep?.(message.step);
-      case "piece":
-        return this.#pending.get(message.id)?.onPiece?.(message.piece);
-      case "progress":
-        return this.#pending.get(message.id)?.onProgress?.(message.fraction);
-      case "result":
-        return this.#pending.get(message.id)?.resolve(message.value);
-      case "error":
-        return this.#pending.get(message.id)?.reject(errorOfWire(message.error));
-    }
-  }
-
-  #rejectAll(error: PipitError): void {
-    for (const call of [...this.#pending.values()]) call.reject(error);
-  }
+function stopped(): PipitError {
+  return new PipitError("transient", "engine_stopped", "the engine is stopping");
 }
 
 function isDeath(error: unknown): boolean {
   return error instanceof PipitError && error.code === "engine_died";
-}
-
-function errorOfWire({ kind, code, message }: WireError): PipitError {
-  return kind === "request" ? new RequestError(code as ReplyErrorCode, message) : new PipitError(kind, code, message);
 }

@@ -52,8 +52,10 @@ process.on("message", (message: ToChild) => {
 });
 // The native library may be in the middle of a batch: nothing to save here, so leave at once.
 process.on("disconnect", () => process.exit(0));
-// A terminal's Ctrl-C reaches the whole process group; the parent decides when this process ends.
+// A terminal's Ctrl-C reaches the whole process group, a service manager's SIGTERM often the whole control group; the
+// parent decides when this process ends.
 process.on("SIGINT", () => {});
+process.on("SIGTERM", () => {});
 
 try {
   writeFileSync("/proc/self/oom_score_adj", OOM_SCORE_ADJUST);
