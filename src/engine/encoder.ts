@@ -1,17 +1,21 @@
 // A sentence encoder (BERT family): text in, one pooled vector out.
-import type { Llama, LlamaEmbeddingContext, LlamaModel } from "node-llama-cpp";
+import type { Llama, LlamaEmbeddingContext, LlamaModel, Token } from "node-llama-cpp";
 import { RequestError } from "../core/errors.ts";
 import type { Embeddings, ModelSpec } from "../core/ports.ts";
+import { WordPiece } from "../core/word-piece.ts";
 
 export class Encoder {
   readonly #model: LlamaModel;
   readonly #context: LlamaEmbeddingContext;
   readonly contextTokens: number;
+  /** For WordPiece vocabularies: the library's own splits Hangul, Devanagari and very long words otherwise than the reference. */
+  readonly #wordPiece: WordPiece | undefined;
 
   private constructor(model: LlamaModel, context: LlamaEmbeddingContext, contextTokens: number) {
     this.#model = model;
     this.#context = context;
     this.contextTokens = contextTokens;
+    this.#wordPiece = wordPieceOf(model);
   }
 
   static async load(llama: Llama, spec: ModelSpec, onProgress: (fraction: number) => void): Promise<Encoder> {
@@ -46,7 +50,7 @@ export class Encoder {
     const tokens: number[] = [];
     for (const text of texts) {
       signal.throwIfAborted();
-      const ids = this.#model.tokenize(text);
+      const ids = this.#tokenize(text);
       this.#check(ids.length);
       // The library returns an empty vector for no tokens at all; [CLS] alone is what the reference pools then, with [SEP].
       const { bos } = this.#model.tokens;
@@ -55,6 +59,10 @@ export class Encoder {
       tokens.push(ids.length);
     }
     return { vectors, tokens };
+  }
+
+  #tokenize(text: string): Token[] {
+    return (this.#wordPiece?.encode(text) as Token[] | undefined) ?? this.#model.tokenize(text);
   }
 
   /** The library needs fewer tokens than the context holds, [CLS] and [SEP] included, and does not cut. */
@@ -66,4 +74,19 @@ export class Encoder {
       `the text has ${tokens} tokens, the encoder reads ${most}; nothing is cut silently`,
     );
   }
+}
+
+function wordPieceOf(model: LlamaModel): WordPiece | undefined {
+  const { ggml } = model.fileInfo.metadata.tokenizer;
+  if (ggml.model !== "bert") return undefined;
+  const { tokens, unknown_token_id: unknownId = 100 } = ggml;
+  // Files made by llama.cpp's converter do not say; they are of uncased models unless they do.
+  const { lowercase = true, strip_accents: stripAccents = lowercase } =
+    (ggml as { normalizer?: Normalizer }).normalizer ?? {};
+  return new WordPiece({ tokens, unknownId, lowercase, stripAccents });
+}
+
+interface Normalizer {
+  lowercase?: boolean;
+  strip_accents?: boolean;
 }

@@ -1,15 +1,22 @@
 // The all-MiniLM-L6-v2 of the catalogue, imported here, against vectors and token ids computed with torch.
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { systemClock } from "../../src/core/clock.ts";
 import { toError } from "../../src/core/errors.ts";
 import { WordPiece } from "../../src/core/word-piece.ts";
+import { ChildEngine } from "../../src/engine/child-engine.ts";
 import { ModelLibrary } from "../../src/models/library.ts";
 import { modelsDirectory } from "../../src/models/store.ts";
+import { FakeLogger } from "../fakes/logger.ts";
 
 interface Reference {
   cases: { text: string; ids: number[]; embedding: number[] }[];
 }
+
+/** The engine forks what is built: Node 20 runs no TypeScript. */
+const CHILD = fileURLToPath(new URL("../../dist/engine/child.js", import.meta.url));
 
 async function reference(): Promise<Reference["cases"]> {
   const path = new URL("../fixtures/minilm-reference.json", import.meta.url);
@@ -62,4 +69,19 @@ describe("all-MiniLM-L6-v2", () => {
       await llama.dispose();
     });
   }
+
+  it("is read by the engine with the reference's tokens, also where llama.cpp's tokenizer has others", async ({
+    skip,
+  }) => {
+    const path = await obtain("all-minilm-l6-v2-q8_0", skip);
+    const engine = new ChildEngine({ nice: 0, entry: CHILD }, {}, new FakeLogger(), systemClock);
+    onTestFinished(async () => await engine.stop());
+    await engine.start();
+    const shape = { contextTokens: 256, batchTokens: 256, sequences: 1, maxThreads: 1 };
+    await engine.load({ name: "minilm", path, kind: "encoder", ...shape });
+    // Hugging Face's tokenizers 0.23: Hangul falls apart into its letters, a word of more than 100 characters is [UNK].
+    const { tokens, vectors } = await engine.embed(["불을 켜 주세요", "x".repeat(101), "Turn on the lights", ""]);
+    expect(tokens).toEqual([14, 1, 4, 0]);
+    expect(vectors.map((vector) => vector.length)).toEqual([384, 384, 384, 384]);
+  });
 });
