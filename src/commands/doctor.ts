@@ -3,6 +3,7 @@ import { loadConfig } from "../config/load.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import { CHECKS, type Finding, readBoard } from "./checks.ts";
 import { type Command, EXIT } from "./command.ts";
+import { BOARD_IDS, estimate } from "./estimate.ts";
 
 const MARKS = { ok: "ok  ", warning: "warn", failure: "FAIL" } as const;
 
@@ -10,13 +11,19 @@ export const command: Command = {
   name: "doctor",
   summary: "check runtime, CPU, memory, model and broker, with the fix for what is wrong",
   help: `Usage: pipit doctor [options]
+       pipit doctor --board BOARD [--model NAME]
+
+With --board it estimates instead what the model would do on another board: ${BOARD_IDS}.
 
 Exit codes: 0 nothing fails (there may be warnings), 1 something does.
 
 ${CONFIG_HELP}`,
-  options: CONFIG_OPTIONS,
-  async run({ values, env, json, stdout }) {
+  options: { ...CONFIG_OPTIONS, board: { type: "string" } },
+  async run(context) {
+    const { board, ...values } = context.values;
+    const { env, json, stdout } = context;
     const { config, secret } = loadConfig({ env, args: values });
+    if (typeof board === "string") return estimate(board, config, context);
     const readings = await readBoard({ config });
     const findings: Finding[] = [];
     for (const check of CHECKS) {

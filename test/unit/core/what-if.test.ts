@@ -57,7 +57,7 @@ describe("an estimate", () => {
       }).plan,
     ).toMatchObject({
       fits: true,
-      contextTokens: 4096,
+      contextTokens: 1024,
     });
     expect(whatIf({ board: board("pi-zero-2w"), model: QWEN_Q4_0, kind: "decoder", wanted }).plan.fits).toBe(false);
   });
