@@ -116,7 +116,8 @@ export type Piece =
 /** One label to be scored: the text the model would have to write as its answer. */
 export interface ScoreJob {
   id: string;
-  turns: Turn[];
+  /** A conversation, or plain text that the answer continues; in both, control tokens spelled out are plain text. */
+  turns: Turn[] | string;
   /** Candidate answers, in the order of the result. */
   candidates: string[];
 }

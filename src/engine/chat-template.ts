@@ -23,8 +23,9 @@ export class ChatTemplate {
     this.#template = source === undefined ? undefined : new Template(source);
   }
 
-  /** The prompt up to where the assistant's answer begins. */
-  tokenize(written: readonly Turn[]): Token[] {
+  /** The prompt up to where the assistant's answer begins; plain text has no template. */
+  tokenize(written: readonly Turn[] | string): Token[] {
+    if (typeof written === "string") return this.#withBos(this.#model.tokenize(written, false));
     const turns = written.map(({ role, text }) => ({ role, text: text.replaceAll(GUARD, "\uFFFD") }));
     const spelled = [...this.#controlTokens(turns.map(({ text }) => text).join("\n")).keys()];
     if (spelled.length === 0) return this.#withBos(this.#model.tokenize(this.#render(turns), true));
