@@ -1,6 +1,6 @@
 // `classify` by a generative model: the log-probability of each label after a static prefix, its preference taken away.
 import { RequestError } from "../core/errors.ts";
-import { CONTENT_FREE_TEXTS, labelTurns, type LabelPrompt } from "../core/label-prompt.ts";
+import { contentFreeTexts, labelCandidates, labelPage, type LabelPrompt } from "../core/label-prompt.ts";
 import { contentFreePrior, decide, type DecisionRule, LabelPrior, softmax } from "../core/labels.ts";
 import type { Engine, Scores, Usage } from "../core/ports.ts";
 import type { Classification } from "../core/reply.ts";
@@ -65,12 +65,12 @@ export class DecoderClassifier {
 
   async #measurePrior(prompt: LabelPrompt, signal: AbortSignal): Promise<LabelPrior> {
     const rows: Scores["logProbabilities"][] = [];
-    for (const text of CONTENT_FREE_TEXTS) rows.push((await this.#score(prompt, text, signal)).logProbabilities);
+    for (const text of contentFreeTexts(prompt)) rows.push((await this.#score(prompt, text, signal)).logProbabilities);
     return new LabelPrior(contentFreePrior(rows));
   }
 
   #score(prompt: LabelPrompt, text: string, signal: AbortSignal): Promise<Scores> {
-    const candidates = prompt.labels.map(({ name }) => name);
-    return this.#engine.score({ id: text.slice(0, 20), turns: labelTurns(prompt, text), candidates }, signal);
+    const candidates = labelCandidates(prompt.labels);
+    return this.#engine.score({ id: text.slice(0, 20), turns: labelPage(prompt, text), candidates }, signal);
   }
 }

@@ -92,12 +92,14 @@ export class FakeEngine implements Engine {
   }
 
   async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {
-    const usage = this.#begin(job.turns, 1, signal);
+    const turns = typeof job.turns === "string" ? [{ role: "user" as const, text: job.turns }] : job.turns;
+    const usage = this.#begin(turns, 1, signal);
     this.scored.push(job);
     await whileAlive(Promise.resolve(), this.#life.signal, signal);
-    const text = job.turns.at(-1)?.text ?? "";
+    // Of a few-shot page, the message at its end.
+    const text = (turns.at(-1)?.text ?? "").split("Message: ").at(-1)?.split("\nLabel:")[0] ?? "";
     const logProbabilities = job.candidates.map((candidate) => ({
-      sum: this.likelihood(text, candidate) * words(candidate).length,
+      sum: this.likelihood(text, candidate.trim()) * words(candidate).length,
       tokens: words(candidate).length,
     }));
     return { logProbabilities, usage, prefillMs: 4 };
