@@ -30,6 +30,8 @@ export interface Disk {
   syncDirectory(directory: string): Promise<void>;
 }
 
+const PAGE_BYTES = 4096;
+
 class NodeFile implements DiskFile {
   readonly #handle: FileHandle;
 
@@ -37,10 +39,16 @@ class NodeFile implements DiskFile {
     this.#handle = handle;
   }
 
+  /**
+   * Page by page: a kernel with large folios keeps what comes in one write as one block of up to 64 KiB and more, and from
+   * then on counts all of it as written for every byte that changes in it (Linux 6.18: 66 KiB a sync against 5 KiB).
+   */
   async write(bytes: Uint8Array, offset: number): Promise<void> {
-    // A nearly full disk takes a part first and says ENOSPC only to the next write.
     for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, offset + done);
+      const toPageEnd = PAGE_BYTES - ((offset + done) % PAGE_BYTES);
+      const length = Math.min(toPageEnd, bytes.length - done);
+      // A nearly full disk takes a part first and says ENOSPC only to the next write.
+      const { bytesWritten } = await this.#handle.write(bytes, done, length, offset + done);
       done += bytesWritten;
     }
   }

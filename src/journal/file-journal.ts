@@ -74,7 +74,7 @@ export class FileJournal implements Journal {
     const limits = this.#limits;
     const book = new Book(limits.retention);
     const salt = options.salt ?? (() => randomBytes(4).readUInt32BE());
-    const log = new SegmentLog({ disk: this.#disk, directory, growBytes: limits.growBytes, salt });
+    const log = new SegmentLog({ disk: this.#disk, directory, salt });
     this.#book = book;
     this.#log = log;
     this.#store = new Store({ directory, durability, limits, log, book, clock, logger, onWritable });

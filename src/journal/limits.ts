@@ -7,8 +7,6 @@ import type { Retention } from "./book.ts";
 export interface JournalLimits {
   /** A segment this full is followed by the next. */
   segmentBytes: number;
-  /** Steps of zeros that a segment grows by. */
-  growBytes: number;
   /** More segments than this, or more bytes, and the oldest is carried over. */
   segments: number;
   carryAboveBytes: number;
@@ -31,7 +29,6 @@ export function journalLimits(maxBytes: number, retention: Partial<Retention> = 
   const wanted = { ...DEFAULT_RETENTION, ...retention };
   return {
     segmentBytes,
-    growBytes: Math.min(64 * 1024, Math.floor(segmentBytes / 4)),
     segments: 16,
     carryAboveBytes: maxBytes - 2 * segmentBytes,
     unfinishedBytes: Math.floor(maxBytes / 2),

@@ -5,7 +5,7 @@
 //   fdatasync the kernel may have dropped the pages, so the segment is abandoned and the next one takes over its numbers
 //   from the last synced record on.
 // - Files grow by steps of zeros written along with the records: an fdatasync inside a step has no new size to store
-//   (ext4, virtual disk, 600 bytes: 0.074 ms against 0.110 ms).
+//   (ext4, virtual disk, 600 bytes: 0.08 ms and 5.4 KiB to the device against 0.11 ms and 8.8 KiB).
 import type { Disk, DiskFile } from "./disk.ts";
 import { FORMAT_VERSION, HEADER_BYTES, encodeFrame, encodeHeader, segmentName } from "./segment.ts";
 import type { Frame } from "./segment.ts";
@@ -28,12 +28,12 @@ export interface StoredSegment {
 export interface SegmentLogOptions {
   disk: Disk;
   directory: string;
-  /** Zeros a file grows by. */
-  growBytes: number;
   /** A random number, 32 bits. */
   salt: () => number;
 }
 
+/** A file grows by so many zeros at a time. */
+const GROW_BYTES = 16 * 1024;
 /** Damaged segments kept aside; the oldest goes first. */
 const KEPT_DAMAGED = 2;
 const DAMAGED_NAME = /^damaged-\d+\.log$/;
@@ -172,8 +172,7 @@ export class SegmentLog {
 
   async #write(file: DiskFile, segment: StoredSegment, bytes: Uint8Array, offset: number): Promise<void> {
     const end = offset + bytes.length;
-    const { growBytes } = this.#options;
-    const grown = end > segment.bytes ? Math.ceil(end / growBytes) * growBytes : segment.bytes;
+    const grown = end > segment.bytes ? Math.ceil(end / GROW_BYTES) * GROW_BYTES : segment.bytes;
     const written = grown > segment.bytes ? Buffer.concat([bytes], grown - offset) : bytes;
     this.counters.writes += 1;
     this.counters.bytes += written.length;

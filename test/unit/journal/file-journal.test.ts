@@ -196,7 +196,9 @@ describe("the file journal", () => {
   test("costs at most 3 fdatasync and 16 KiB a question, one after the other", async () => {
     const journal = make({ maxBytes: 8 * 1024 * 1024 });
     await journal.start();
+    const before = await bytesToDevice();
     for (let index = 0; index < 2_000; index++) await finish(journal, `q${index}`, 300);
+    expect(((await bytesToDevice()) - before) / 2_000).toBeLessThanOrEqual(16 * 1024);
     const { accepted, written } = journal.stats;
     expect(accepted).toBe(2_000);
     expect((written.dataSyncs + written.directorySyncs) / accepted).toBeLessThanOrEqual(2.1);
@@ -318,4 +320,9 @@ async function bytesOf(directory: string): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(directory)) bytes += (await stat(join(directory, name))).size;
   return bytes;
+}
+
+/** Whole pages that this process has sent to block devices; none for a directory in memory. */
+async function bytesToDevice(): Promise<number> {
+  return Number(/write_bytes: (\d+)/.exec(await readFile("/proc/self/io", "utf8"))?.[1]);
 }
