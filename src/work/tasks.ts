@@ -1,6 +1,6 @@
 // What a model is asked to do with one question, by task. A task knows nothing of queues, journals or topics.
 import { defineClassifier, labelledTexts } from "../core/classifier.ts";
-import { RequestError } from "../core/errors.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
 import { checkLabels } from "../core/labels.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock, Engine, Usage } from "../core/ports.ts";
@@ -65,10 +65,14 @@ export class Tasks {
     const partials = question.stream ? new PartialStream(question, streamIntervalMs, this.#clock, publish) : undefined;
     try {
       const { text, end } = await answer(this.#engine, question, signal, (piece) => partials?.push(piece));
+      partials?.end();
       const { finish, usage, prefillMs, generateMs } = end;
       return { outcome: { task: "answer", text, finish }, model, usage, prefillMs, generateMs };
-    } finally {
-      partials?.end();
+    } catch (error) {
+      // When the model's process dies the answer is begun again: this was not the last piece.
+      if (error instanceof PipitError && error.code === "engine_died") partials?.drop();
+      else partials?.end();
+      throw error;
     }
   }
 
