@@ -8,6 +8,7 @@ import { version } from "./version.ts";
 /** Loaded when called for: `pipit ask` need not read what `pipit run` needs. */
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   run: () => import("./commands/run.ts"),
+  calibrate: () => import("./commands/calibrate.ts"),
   demo: () => import("./commands/demo.ts"),
   ask: () => import("./commands/ask.ts"),
   classify: () => import("./commands/classify.ts"),
