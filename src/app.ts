@@ -60,13 +60,13 @@ export class App {
 
   /** Resolves when everything stands but the model and the connection, which are waited for in the background. */
   async start(signal: AbortSignal): Promise<void> {
-    const { journal, engine, governor, models, broker, pipeline, outbox, inbox, state } = this.#rooms;
+    const { journal, engine, governance, models, broker, pipeline, outbox, inbox, state } = this.#rooms;
     const recovered = await journal.start();
     this.#started.push({ name: "journal", stop: () => journal.stop() });
     await engine.start(signal);
     this.#started.push({ name: "engine", stop: () => engine.stop() });
-    await governor.start();
-    this.#started.push({ name: "governor", stop: () => governor.stop() });
+    await governance.start();
+    this.#started.push({ name: "governance", stop: () => governance.stop() });
     for (const keeper of [models.encoder, models.decoder]) {
       keeper?.start();
       this.#started.push({ name: "models", stop: () => keeper?.stop() });

@@ -1,5 +1,6 @@
 // The two models of an agent, each kept loaded on its own: one that writes, one that turns texts into vectors.
 import type { Config } from "./config/schema.ts";
+import type { ModelFile } from "./core/model-file.ts";
 import type { Clock, Engine, Logger, ModelSpec } from "./core/ports.ts";
 import type { Readings } from "./core/readings.ts";
 import { ModelLibrary } from "./models/library.ts";
@@ -17,7 +18,7 @@ export interface KeeperRooms {
   engine: Engine;
   readings: () => Readings;
   /** The generative model's share of the plan is known: the governor publishes it. */
-  onDecoderPlan: (spec: ModelSpec) => void;
+  onDecoderPlan: (spec: ModelSpec, file: ModelFile) => void;
   onChange: (state: ModelState) => void;
   clock: Clock;
   log: Logger;
@@ -29,7 +30,7 @@ const ENCODER_SHAPE = { contextTokens: 512, batchTokens: 512, sequences: 1 };
 export function createModelKeepers(rooms: KeeperRooms): ModelKeepers {
   const { model } = rooms.config;
   const library = new ModelLibrary({ directory: model.dir, catalogFile: model.catalogueFile });
-  const keep = (name: string, shape: typeof ENCODER_SHAPE, onPlan: (spec: ModelSpec) => void) =>
+  const keep = (name: string, shape: typeof ENCODER_SHAPE, onPlan: KeeperRooms["onDecoderPlan"]) =>
     new ModelKeeper(
       {
         name,
@@ -38,7 +39,7 @@ export function createModelKeepers(rooms: KeeperRooms): ModelKeepers {
           const file = await library.obtain(name, { onProgress, onNote, signal });
           const { spec, reason } = specifyModel({ file, configured: shape, readings: rooms.readings() });
           rooms.log.info({ model: name, context_tokens: spec.contextTokens, sequences: spec.sequences }, reason);
-          onPlan(spec);
+          onPlan(spec, file);
           return spec;
         },
         onChange: rooms.onChange,

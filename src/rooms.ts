@@ -1,6 +1,7 @@
 // Every room made from the configuration and joined to the others by callbacks; app.ts starts and stops them. The only file
 // that sees every room.
 import { randomUUID } from "node:crypto";
+import { cardToWire } from "./core/calibration.ts";
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { toError } from "./core/errors.ts";
@@ -8,10 +9,10 @@ import type { HealthSource } from "./core/health.ts";
 import type { OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
 import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
-import { Sensors } from "./device/sensors.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
 import { FileJournal } from "./journal/file-journal.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
+import { Governance } from "./governance.ts";
 import { brokerOptionsOf, linkOptionsOf } from "./link-options.ts";
 import { createModelKeepers, type ModelKeepers } from "./model-keepers.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
@@ -19,7 +20,6 @@ import { MqttLink } from "./mqtt/link.ts";
 import { Classifiers } from "./work/classifiers.ts";
 import { Controls } from "./work/controls.ts";
 import { DecoderClassifier } from "./work/decoder-classifier.ts";
-import { Governor } from "./work/governor.ts";
 import { Inbox } from "./work/inbox.ts";
 import type { ModelKeeper } from "./work/model-keeper.ts";
 import { Outbox } from "./work/outbox.ts";
@@ -45,7 +45,7 @@ export interface AppOptions {
 export class Rooms {
   readonly topics: Topics;
   readonly engine: Engine;
-  readonly governor: Governor;
+  readonly governance: Governance;
   readonly models: ModelKeepers;
   readonly journal: Journal;
   readonly outbox: Outbox;
@@ -58,7 +58,6 @@ export class Rooms {
   #childEngine: ChildEngine | undefined;
   readonly #options: AppOptions;
   readonly #startedMs: number;
-  readonly #sensors: Sensors;
   #link: Link | undefined;
 
   constructor(options: AppOptions) {
@@ -66,9 +65,8 @@ export class Rooms {
     this.#options = options;
     this.#startedMs = clock.nowMs();
     this.topics = topicsOf(config.device.baseTopic, config.device.id);
-    this.#sensors = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock });
     this.engine = this.#createEngine();
-    this.governor = this.#createGovernor();
+    this.governance = this.#createGovernance();
     this.models = this.#createModelKeepers();
     this.journal = this.#createJournal();
     this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
@@ -82,8 +80,8 @@ export class Rooms {
       {
         limits: { maxPayloadBytes: config.queue.maxPayloadBytes, ownFilters },
         maxQuestions: config.queue.maxQuestions,
-        concurrency: () => this.governor.current.sequences,
-        governor: this.governor,
+        concurrency: () => this.governance.governor.current.sequences,
+        governor: this.governance.ofQuestions(),
         makeId: () => randomUUID(),
       },
       { tasks: this.#createTasks(), journal: this.journal, outbox: this.outbox, clock, log },
@@ -109,7 +107,7 @@ export class Rooms {
     const { state } = this.models.decoder;
     const model = {
       loading: () => `loading ${state.name}`,
-      ready: () => `${state.name} ready, ${this.governor.current.threads.decode} threads`,
+      ready: () => `${state.name} ready, ${this.governance.governor.current.threads.decode} threads`,
       failed: () => `no model: ${state.state === "failed" ? state.error.message : ""}`,
     }[state.state]();
     const { state: link, reason } = this.linkStatus;
@@ -128,7 +126,7 @@ export class Rooms {
       {
         version: this.#options.version,
         startedMs: this.#startedMs,
-        governor: this.governor,
+        governor: this.governance.governor,
         models: this.models.decoder,
         pipeline: this.pipeline,
         deaths: () => this.engine.status.deaths,
@@ -166,7 +164,7 @@ export class Rooms {
   #createEngine(): Engine {
     const { config, log, clock, createEngine } = this.#options;
     const events: EngineEvents = {
-      onStep: (step) => this.governor.onStep(step),
+      onStep: (step) => this.governance.onStep(step),
       onDeath: (reason) => this.#tell("engine_died", { reason }),
     };
     if (createEngine) return createEngine(events);
@@ -174,26 +172,20 @@ export class Rooms {
     return this.#childEngine;
   }
 
-  #createGovernor(): Governor {
+  #createGovernance(): Governance {
     const { config, log, clock } = this.#options;
-    return new Governor({
-      clock,
-      log: log.child({ room: "governor" }),
-      sensors: this.#sensors,
+    return new Governance({
+      config,
       engine: this.engine,
-      plan: { contextTokens: 0, batchTokens: 0, sequences: 1, modelRung: 0 },
-      courtesy: config.governor.courtesy,
-      events: {
-        onPlan: (plan, { cause }) => {
-          this.#tell("plan", {
-            threads: plan.threads.decode,
-            threads_prefill: plan.threads.prefill,
-            cause,
-            reason: plan.reason,
-          });
-          this.#changed();
-        },
+      isIdle: () => this.pipeline.isIdle,
+      onPlan: (plan, cause) => {
+        const { threads, reason } = plan;
+        this.#tell("plan", { threads: threads.decode, threads_prefill: threads.prefill, cause, reason });
+        this.#changed();
       },
+      onCard: (card) => this.#publishJson(this.topics.card, cardToWire(card), true),
+      clock,
+      log,
     });
   }
 
@@ -202,11 +194,12 @@ export class Rooms {
     return createModelKeepers({
       config,
       engine: this.engine,
-      readings: () => this.governor.readings ?? this.#sensors.read(),
-      onDecoderPlan: (spec) => this.governor.setMemoryPlan({ ...spec, modelRung: 0 }),
+      readings: () => this.governance.readings,
+      onDecoderPlan: (spec, file) => this.governance.plan(spec, file),
       onChange: (state) => {
         if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
         if (state.state === "ready") this.#tell("model_ready", { model: state.name });
+        if (state === this.models.decoder.state) this.governance.modelChanged(state.state === "ready");
         this.#changed();
       },
       clock,
@@ -220,6 +213,7 @@ export class Rooms {
         plan: () => this.describe(),
         pause: () => this.pipeline.pause(),
         resume: () => this.pipeline.resumeWork(),
+        calibrate: () => this.governance.calibrator.makeDue(),
       },
       this.#options.config.control.allow,
     );
@@ -270,9 +264,13 @@ export class Rooms {
 
   /** A line on `…/event`; lost without a link, which is what events are. */
   #tell(event: string, fields: object): void {
-    const body = { event, at: new Date(this.#options.clock.wallMs()).toISOString(), ...fields };
+    const at = new Date(this.#options.clock.wallMs()).toISOString();
+    this.#publishJson(this.topics.event, { event, at, ...fields }, false);
+  }
+
+  #publishJson(topic: string, body: object, retain: boolean): void {
     const payload = new TextEncoder().encode(JSON.stringify(body));
-    this.#publishLater({ topic: this.topics.event, payload, contentType: "application/json", text: true });
+    this.#publishLater({ topic, payload, retain, contentType: "application/json", text: true });
   }
 
   async #publish(message: OutgoingMessage): Promise<void> {

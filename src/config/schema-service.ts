@@ -1,6 +1,6 @@
 // Keys of the daemon itself: what it may take from the board, what it keeps, what it says.
 import { cronFault } from "./cron.ts";
-import { directory, secretFile } from "./key-files.ts";
+import { directory, file, secretFile } from "./key-files.ts";
 import { list } from "./key-lists.ts";
 import { choice, derived, flag, integer, stateDirectory, text } from "./key.ts";
 
@@ -36,6 +36,7 @@ export const governor = {
     doc: "Root of the /proc and /sys trees that are read; another one for trying out a recorded board.",
     default: "/",
   }),
+  trace_file: file({ doc: "File to record readings and decisions in, for `pipit replay`; none: nothing is recorded." }),
   calibrate_cron: text({
     doc: "When to measure the board again, if it is idle: cron expression in local time, or off.",
     default: "17 3 * * *",
@@ -44,7 +45,7 @@ export const governor = {
   }),
 };
 
-const CONTROL_VERBS = ["plan", "pause", "resume"] as const;
+const CONTROL_VERBS = ["plan", "pause", "resume", "calibrate"] as const;
 
 export const control = {
   allow: list(choice({ doc: "Verb.", values: CONTROL_VERBS }), {
