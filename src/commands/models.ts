@@ -1,7 +1,7 @@
 // `pipit models`: what the catalogue knows and what lies in the models directory; fetching, checking and deleting it.
 // Progress and notes go to stderr, results to stdout.
 import { basename, join, resolve } from "node:path";
-import { PipitError } from "../core/errors.ts";
+import { PipitError, toError } from "../core/errors.ts";
 import { type CatalogEntry, readCatalog } from "../models/catalog.ts";
 import { fetchModel } from "../models/fetch-model.ts";
 import { importDirectory } from "../models/import-directory.ts";
@@ -55,32 +55,51 @@ export const command: Command = {
   help,
   options,
   async run(context) {
-    const [verb = "list", ...names] = context.positionals;
-    const models = await openModels(context);
-    const needsName = ["fetch", "remove", "path", "import"].includes(verb);
-    if ((needsName && names.length === 0) || ((verb === "path" || verb === "import") && names.length > 1)) {
-      context.stderr(`pipit models ${verb}: which model? (names: pipit models list)\n`);
-      return EXIT.usage;
-    }
-    switch (verb) {
-      case "list":
-        return await list(context, models);
-      case "fetch":
-        return await fetchAll(context, models, names);
-      case "verify":
-        return await verify(context, models, names);
-      case "remove":
-        return await remove(context, models, names);
-      case "path":
-        return await path(context, models, names[0] as string);
-      case "import":
-        return await importOne(context, models, names[0] as string);
-      default:
-        context.stderr(`pipit models: no such verb ${JSON.stringify(verb)}\n\n${help}`);
-        return EXIT.usage;
+    try {
+      return await runVerb(context);
+    } catch (error) {
+      throw explained(toError(error), context.signal);
     }
   },
 };
+
+async function runVerb(context: CommandContext): Promise<number> {
+  const [verb = "list", ...names] = context.positionals;
+  const models = await openModels(context);
+  const needsName = ["fetch", "remove", "path", "import"].includes(verb);
+  if ((needsName && names.length === 0) || ((verb === "path" || verb === "import") && names.length > 1)) {
+    context.stderr(`pipit models ${verb}: which model? (names: pipit models list)\n`);
+    return EXIT.usage;
+  }
+  switch (verb) {
+    case "list":
+      return await list(context, models);
+    case "fetch":
+      return await fetchAll(context, models, names);
+    case "verify":
+      return await verify(context, models, names);
+    case "remove":
+      return await remove(context, models, names);
+    case "path":
+      return await path(context, models, names[0] as string);
+    case "import":
+      return await importOne(context, models, names[0] as string);
+    default:
+      context.stderr(`pipit models: no such verb ${JSON.stringify(verb)}\n\n${help}`);
+      return EXIT.usage;
+  }
+}
+
+/** What is no slip of ours, in a sentence: an interruption, a directory that cannot be read or written. */
+function explained(error: Error, signal: AbortSignal): Error {
+  if (error instanceof PipitError) return error;
+  if (signal.aborted) {
+    const message = "interrupted; the same command goes on with what is there";
+    return new PipitError("transient", "interrupted", message, { cause: error });
+  }
+  const isFileError = "syscall" in error && "path" in error;
+  return isFileError ? new PipitError("config", "models_dir", error.message, { cause: error }) : error;
+}
 
 async function openModels(context: CommandContext): Promise<Models> {
   const text = (key: string) => context.values[key] as string | undefined;

@@ -22,7 +22,7 @@ async function setUp() {
   - { name: unvouched, family: llama, file: tiny.gguf, kind: decoder, licence: MIT, context_tokens: 256,
       prompt_style: chat, tasks: [ask], sources: ["file:${directory}/tiny.gguf"] }`,
   );
-  return async (args: string[], values: Record<string, string> = {}, json = false) => {
+  return async (args: string[], values: Record<string, string> = {}, json = false, signal?: AbortSignal) => {
     let stdout = "";
     let stderr = "";
     const code = await command.run({
@@ -31,7 +31,7 @@ async function setUp() {
       stdout: (text) => (stdout += text),
       stderr: (text) => (stderr += text),
       json,
-      signal: new AbortController().signal,
+      signal: signal ?? new AbortController().signal,
       onHangup: () => {},
       env: { PIPIT_MODELS_DIR: join(directory, "store") },
       isTty: false,
@@ -94,6 +94,20 @@ describe("pipit models", () => {
     );
     await expect(models(["import", directory], { name: "tiny" })).rejects.toThrow(/a name of the catalogue/);
     await expect(models(["fetch", "my-bert"])).rejects.toThrow(/nothing to fetch it from/);
+  });
+
+  it("says in a sentence that it was interrupted or may not write", async () => {
+    const models = await setUp();
+    await expect(models(["fetch", "tiny"], {}, false, AbortSignal.abort())).rejects.toMatchObject({
+      kind: "transient",
+      code: "interrupted",
+    });
+    const file = join(await temporaryDirectory(), "file");
+    await writeFile(file, "");
+    await expect(models(["fetch", "tiny"], { dir: join(file, "store") })).rejects.toMatchObject({
+      kind: "config",
+      message: expect.stringContaining(file),
+    });
   });
 
   it("answers a wrong call with what to write instead", async () => {
