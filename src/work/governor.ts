@@ -6,10 +6,12 @@ import { decideThreads } from "../core/policy.ts";
 import type { Readings, ReadingsSource } from "../core/readings.ts";
 import type { Courtesy } from "../core/route.ts";
 import type { SpeedCurve } from "../core/speed-curve.ts";
+import { describeThreads } from "../core/thread-reason.ts";
 import type { ThreadDecision, ThreadState } from "../core/thread-state.ts";
 import type { TraceSample } from "../core/trace.ts";
 import { StepWindow } from "./step-window.ts";
 
+/** While a question runs, unless the configuration says otherwise. */
 const BUSY_EVERY_MS = 250;
 /** Keeps the whole agent well under 1 % of a CPU when nobody asks. */
 const IDLE_EVERY_MS = 2000;
@@ -33,6 +35,10 @@ export interface GovernorOptions {
   /** What was planned for memory and model at start; threads are the governor's own. */
   plan: Omit<Plan, "threads" | "reason">;
   courtesy?: Courtesy;
+  /** How often the board is read while a question runs. */
+  sampleIntervalMs?: number;
+  /** The user's own choice, which wins over every policy; undefined or 0 leaves it to the policy. */
+  fixedThreads?: number;
   events?: GovernorEvents;
 }
 
@@ -52,6 +58,8 @@ export class Governor {
   readonly #sensors: ReadingsSource;
   readonly #engine: Pick<Engine, "setThreads" | "status">;
   readonly #defaultCourtesy: Courtesy;
+  readonly #busyEveryMs: number;
+  readonly #fixedThreads: number;
   readonly #events: GovernorEvents;
   readonly #steps = new StepWindow();
   /** One memory a courtesy: questions of different courtesy do not count as flapping of the board. */
@@ -71,6 +79,8 @@ export class Governor {
     this.#sensors = options.sensors;
     this.#engine = options.engine;
     this.#defaultCourtesy = options.courtesy ?? "normal";
+    this.#busyEveryMs = options.sampleIntervalMs ?? BUSY_EVERY_MS;
+    this.#fixedThreads = options.fixedThreads ?? 0;
     this.#events = options.events ?? {};
     this.#plan = {
       ...options.plan,
@@ -124,7 +134,7 @@ export class Governor {
     if (this.#handedOver) return;
     const nowMs = this.#clock.nowMs();
     this.#steps.add(step, nowMs);
-    if (this.#started && this.#running.size > 0 && step.ms > BUSY_EVERY_MS) this.#sampleIfStale();
+    if (this.#started && this.#running.size > 0 && step.ms > this.#busyEveryMs) this.#sampleIfStale();
   }
 
   /** The calibration of the loaded model; undefined when it has none. */
@@ -173,7 +183,7 @@ export class Governor {
   #arm(readings: Readings): void {
     this.#cancelTimer?.();
     // The very first reading has no window yet; the next one is what the first decision is made of.
-    const delayMs = this.#running.size > 0 || readings.windowMs === 0 ? BUSY_EVERY_MS : IDLE_EVERY_MS;
+    const delayMs = this.#running.size > 0 || readings.windowMs === 0 ? this.#busyEveryMs : IDLE_EVERY_MS;
     this.#cancelTimer = this.#clock.after(delayMs, () => this.#sample());
   }
 
@@ -195,7 +205,7 @@ export class Governor {
       });
       this.#states.set(one, decision.state);
       if (one !== courtesy) continue;
-      this.#apply(decision);
+      this.#apply(this.#fixedThreads > 0 ? fixed(decision, this.#fixedThreads) : decision);
       this.#events.onSample?.({ readings, courtesy, feedback, ...decision });
     }
   }
@@ -212,4 +222,9 @@ export class Governor {
     this.#log.info({ threads, cause }, reason);
     this.#events.onPlan?.(this.#plan, decision);
   }
+}
+
+function fixed(decision: ThreadDecision, threads: number): ThreadDecision {
+  const reason = `${describeThreads({ prefill: threads, decode: threads })}: fixed by the configuration`;
+  return { ...decision, threads: { prefill: threads, decode: threads }, reason };
 }

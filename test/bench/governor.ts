@@ -111,11 +111,14 @@ async function arrival(rig: GovernorRig, report: Report): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     await sleep(SETTLE_MS);
     rig.steps.length = 0;
-    const answer = rig.governed(400);
+    const stop = new AbortController();
+    const answers = answerUntil(rig, stop.signal);
     await sleep(1500);
     const hog = new Hog();
     const cameMs = performance.now();
-    await answer;
+    await sleep(4500);
+    stop.abort();
+    await answers;
     await hog.stop();
     const after = rig.steps.filter(({ phase, endedMs }) => phase === "decode" && endedMs > cameMs);
     const firstSlow = after.findIndex(({ ms }) => ms > 40);

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { ThreadPlan } from "../../../src/core/plan.ts";
-import type { EngineStatus, Logger } from "../../../src/core/ports.ts";
+import type { Logger } from "../../../src/core/ports.ts";
 import type { Readings } from "../../../src/core/readings.ts";
-import { Governor } from "../../../src/work/governor.ts";
+import { Governor, type GovernorOptions } from "../../../src/work/governor.ts";
 import { readingsOf } from "../../fakes/board.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
@@ -23,19 +23,22 @@ beforeEach(() => {
   watched = [];
   told = [];
   events = [];
-  const status: EngineStatus = { state: "ready", deaths: 0, pid: 4711 };
-  governor = new Governor({
+  governor = governorOf();
+});
+
+const governorOf = (more: Partial<GovernorOptions> = {}) =>
+  new Governor({
     clock,
     log,
     sensors: {
       read: () => readingsOf({ windowMs: reads++ === 0 ? 0 : 250, ...board, atMs: clock.nowMs() }),
       watchChild: (pid) => void watched.push(pid),
     },
-    engine: { status, setThreads: (threads) => void told.push(threads) },
+    engine: { status: { state: "ready", deaths: 0, pid: 4711 }, setThreads: (threads) => void told.push(threads) },
     plan: { contextTokens: 1024, batchTokens: 64, sequences: 1, modelRung: 0 },
     events: { onPlan: (plan) => void events.push(plan.reason) },
+    ...more,
   });
-});
 
 describe("the governor", () => {
   it("starts on one thread and takes the calm board's cores with its first window", async () => {
@@ -118,6 +121,26 @@ describe("the governor", () => {
     clock.advance(250);
     expect(governor.current.threads.decode).toBe(2);
     plain.end();
+  });
+
+  it("obeys a thread count of the configuration whatever the board says", async () => {
+    governor = governorOf({ fixedThreads: 3 });
+    board = { affinityCores: 2, foreignCores: 2 };
+    await governor.start();
+    clock.advance(250);
+    expect(governor.current.threads).toEqual({ prefill: 3, decode: 3 });
+    expect(governor.current.reason).toBe("3 threads: fixed by the configuration");
+  });
+
+  it("hands the engine over to the calibrator and takes it back as it left it", async () => {
+    await governor.start();
+    clock.advance(250);
+    const release = governor.handOver();
+    board = { affinityCores: 2, foreignCores: 1 };
+    clock.advance(4000);
+    expect(told).toHaveLength(2);
+    release();
+    expect(told[2]).toEqual({ prefill: 1, decode: 1 });
   });
 
   it("leaves no timer behind when stopped, twice or before it was started", async () => {
