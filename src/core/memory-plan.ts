@@ -177,8 +177,11 @@ export function memoryBudget(readings: MemoryReadings, leastReserveBytes = LEAST
   return Math.max(0, Math.min(board, group));
 }
 
-/** The new correction after a load that was predicted with `correctionBytes` and measured at `measuredRssBytes`. */
-export function learnMemory(prediction: MemoryPrediction, measuredRssBytes: number): number {
-  const error = measuredRssBytes - prediction.rssBytes;
+/**
+ * The new correction after a load that was predicted with `correctionBytes`. Measured right after the load, when what grows
+ * with the first answers is not there yet: here both models were within 6 MiB of the fit then.
+ */
+export function learnMemory(prediction: MemoryPrediction, rssAfterLoadBytes: number): number {
+  const error = rssAfterLoadBytes - (prediction.rssBytes - prediction.computeBytes);
   return prediction.correctionBytes + LEARNING_WEIGHT * error;
 }
