@@ -26,6 +26,8 @@ export interface ClassifierDefinition {
   abstainLabel?: string;
   /** Ask the decoder too when the head's margin is below this; 0 never does. */
   decoderMargin: number;
+  /** Encoder it is made for; with another one loaded the decoder answers. Undefined takes whichever is loaded. */
+  model?: string;
 }
 
 export const DEFAULT_DECODER_MARGIN = 0.2;
@@ -53,6 +55,7 @@ export function defineClassifier(
     scope: given.scope ?? (given.abstainLabel === undefined ? "off" : "auto"),
     ...(given.abstainLabel !== undefined && { abstainLabel: given.abstainLabel }),
     decoderMargin: given.decoderMargin ?? DEFAULT_DECODER_MARGIN,
+    ...(given.model !== undefined && { model: given.model }),
   };
   checkDefinition(definition);
   return definition;

@@ -16,6 +16,8 @@ const DEFAULT_SYSTEM = "Classify each message. Answer with one label and nothing
 const NEUTRAL_TEXTS = ["N/A", "", "[MASK]"];
 /** Bags of words drawn from the examples, and words in each. */
 const BAGS = { count: 16, words: 6 };
+/** Examples shown; more would fill the context of a small model (64 short sentences are about 900 tokens). */
+const MOST_SHOWN = 64;
 /** Fewer examples have too few words to shuffle. */
 const LEAST_EXAMPLES_FOR_BAGS = 8;
 
@@ -78,5 +80,8 @@ function interleaved({ labels, examples }: LabelPrompt): Example[] {
   const byLabel = labels.map(({ name }) => examples.filter(({ label }) => label === name));
   const longest = Math.max(0, ...byLabel.map(({ length }) => length));
   const rounds = Array.from({ length: longest }, (_, round) => byLabel.map((own) => own[round]));
-  return rounds.flat().filter((example) => example !== undefined);
+  return rounds
+    .flat()
+    .filter((example) => example !== undefined)
+    .slice(0, MOST_SHOWN);
 }

@@ -1,8 +1,8 @@
 // Every classifier of the agent and the cascade that answers: exact repeat → head → decoder where the head is not sure.
 // Without an encoder the decoder answers alone, without a decoder the head does.
 import { createHash } from "node:crypto";
-import { type ClassifierDefinition, linkOf } from "../core/classifier.ts";
-import { PipitError, RequestError } from "../core/errors.ts";
+import type { ClassifierDefinition } from "../core/classifier.ts";
+import { PipitError, RequestError, toError } from "../core/errors.ts";
 import type { VersionSummary } from "../core/head-store.ts";
 import { decide, type LabelDecision } from "../core/labels.ts";
 import { LruMap } from "../core/lru.ts";
@@ -130,43 +130,39 @@ export class Classifiers {
   ): Promise<ClassifierVerdict> {
     const { definition } = trained;
     const ask = () => this.#askDecoder(definition, text, system, signal);
-    if (this.#rooms.encoder() === undefined) {
-      if (!this.#rooms.decoderLoaded()) {
-        throw new PipitError("transient", "model_unavailable", "neither an encoder nor a decoder is loaded");
-      }
-      if (linkOf(definition.kind) === "sigmoid") {
-        throw new PipitError(
-          "transient",
-          "model_unavailable",
-          "several labels of one text need an encoder, none is loaded",
-        );
-      }
-      const { threshold, abstainLabel } = definition;
-      const found = await ask();
-      const names = definition.labels.map((label) => label.name);
-      const decision = decide(
-        names,
-        names.map((label) => found.probabilities[label] ?? 0),
-        { threshold, abstainLabel },
-      );
-      return {
-        ...answerOf(decision),
-        by: "decoder",
-        classifier: definition.name,
-        version: 0,
-        usage: found.usage,
-        prefillMs: found.prefillMs,
-      };
-    }
+    if (!this.#encoderFits(definition)) return this.#byDecoder(definition, ask);
     const opinion = await trained.opinion(text, signal);
     if (definition.kind === "multi") return multiVerdict(definition, opinion, passing);
     const alone = singleVerdict(definition, opinion, opinion.probabilities, passing);
     const unsure = !opinion.outOfScope && (alone.margin ?? 1) < definition.decoderMargin;
     if (!unsure || !this.#rooms.decoderLoaded()) return alone;
-    const second = await ask();
-    const joined = joinOpinions(definition, opinion.probabilities, second.probabilities);
-    const { usage, prefillMs } = second;
-    return { ...singleVerdict(definition, opinion, joined, passing), by: "decoder", usage, prefillMs };
+    try {
+      const { probabilities, usage, prefillMs } = await ask();
+      const joined = joinOpinions(definition, opinion.probabilities, probabilities);
+      return { ...singleVerdict(definition, opinion, joined, passing), by: "decoder", usage, prefillMs };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // The second opinion is a bonus; a prompt that does not fit or a decoder that has just gone costs only that.
+      this.#rooms.log.warn({ classifier: definition.name, err: toError(error) }, "no second opinion of the decoder");
+      return alone;
+    }
+  }
+
+  #encoderFits({ model }: ClassifierDefinition): boolean {
+    const encoder = this.#rooms.encoder();
+    return encoder !== undefined && (model === undefined || encoder.startsWith(model));
+  }
+
+  async #byDecoder(definition: ClassifierDefinition, ask: () => Promise<DecoderVerdict>): Promise<ClassifierVerdict> {
+    const unavailable = (what: string) => new PipitError("transient", "model_unavailable", what);
+    if (!this.#rooms.decoderLoaded()) throw unavailable("neither a fitting encoder nor a decoder is loaded");
+    if (definition.kind === "multi") throw unavailable("several labels of one text need an encoder, none is loaded");
+    const { name: classifier, labels, threshold, abstainLabel } = definition;
+    const { probabilities, usage, prefillMs } = await ask();
+    const names = labels.map((label) => label.name);
+    const inOrder = names.map((label) => probabilities[label] ?? 0);
+    const decision = decide(names, inOrder, { threshold, abstainLabel });
+    return { ...answerOf(decision), by: "decoder", classifier, version: 0, usage, prefillMs };
   }
 
   #askDecoder(

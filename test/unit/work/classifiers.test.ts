@@ -93,6 +93,20 @@ describe("Classifiers", () => {
     expect(unsure.usage).toMatchObject({ cachedTokens: 30 });
   });
 
+  it("keeps to the head's answer when the decoder fails", async () => {
+    const { engine, log, ask } = scene([home({ decoderMargin: 1 })], { decoder: true });
+    engine.scoreOf = () => {
+      throw new Error("the prompt does not fit");
+    };
+    expect(await ask("turn the lamp on")).toMatchObject({ by: "head", label: "lights" });
+    expect(log.lines).toContainEqual(expect.objectContaining({ level: "warn" }));
+  });
+
+  it("asks the decoder when another encoder than the classifier's is loaded", async () => {
+    const { ask } = scene([home({ model: "bge" })], { decoder: true });
+    expect(await ask("turn the lamp on")).toMatchObject({ by: "decoder", version: 0 });
+  });
+
   it("leaves the decoder alone while none is loaded, and uses only it without an encoder", async () => {
     const { engine, models, ask } = scene([home({ decoderMargin: 1 })]);
     expect(await ask("radio")).toMatchObject({ by: "head" });
