@@ -19,6 +19,9 @@ import { TextStream } from "./text-stream.ts";
 /** Room an answer must have at least (or all it asked for, if that is less); a prompt that leaves less is too long. */
 const LEAST_ANSWER_TOKENS = 16;
 
+/** Stands for the end of an answer among the next tokens of a label. */
+const END = -1 as Token;
+
 export class Decoder {
   readonly #model: LlamaModel;
   readonly #context: LlamaContext;
@@ -97,16 +100,15 @@ export class Decoder {
     return this.#pool.with(prompt, signal, async (sequence) => {
       const startedMs = performance.now();
       const cachedTokens = await this.#prefill(sequence, prompt, signal);
-      const end = this.#model.tokens.eot ?? this.#model.tokens.eos ?? (0 as Token);
       const known = new Map<string, Map<number, number>>();
-      for (const { path, next } of branchPoints(candidates, end)) {
+      for (const { path, next } of branchPoints(candidates, END)) {
         const tokens = [prompt[prompt.length - 1] as Token, ...(path as Token[])];
         known.set(path.join(), await this.#nextLogProbabilities(sequence, prompt.length - 1, tokens, next as Token[]));
         signal.throwIfAborted();
       }
       const logProbabilities = pathLogProbabilities(
         candidates,
-        end,
+        END,
         (path, token) => known.get(path.join())?.get(token) ?? -Infinity,
       );
       const usage: Usage = { promptTokens: prompt.length, cachedTokens, completionTokens: 0 };
@@ -171,7 +173,7 @@ export class Decoder {
     return { tokens, finish, firstMs: firstMs ?? performance.now() };
   }
 
-  /** Log-probabilities of `next` after `tokens`, which are put at position `start` of the sequence. */
+  /** Log-probabilities of `next` (tokens or END) after `tokens`, which are put at position `start` of the sequence. */
   async #nextLogProbabilities(
     sequence: LlamaContextSequence,
     start: number,
@@ -180,16 +182,22 @@ export class Decoder {
   ): Promise<Map<number, number>> {
     await this.#eraseFrom(sequence, start);
     const last = tokens.length - 1;
+    // Models end an answer by one or the other, whatever the library calls them: for SmolLM2 its `eot` is not <|im_end|>.
+    const { eos, eot } = this.#model.tokens;
+    const ends = [...new Set([eos, eot])].filter((token) => token !== null);
+    const wanted = next.flatMap((token) => (token === END ? ends : [token]));
+    // The likeliest token is needed to make the weights add up to one; `includeMax` of 3.22.1 leaves it out.
+    const generateNext = { totalLogitWeight: true, logits: { filter: { tokens: wanted, includeTop: 1 } } };
     const input = tokens.map((token, index): ControlledEvaluateInputItem =>
-      index < last
-        ? token
-        : [token, { generateNext: { totalLogitWeight: true, logits: { filter: { tokens: next, includeMax: true } } } }],
+      index < last ? token : [token, { generateNext }],
     );
     const output = (await sequence.controlledEvaluate(input)).at(last)?.next;
     this.#batches.batchEnded();
     const logits = output?.logits ?? new Map<Token, number>();
     const normaliser = Math.max(...logits.values()) + Math.log(output?.totalLogitWeight ?? 1);
-    return new Map(next.map((token) => [token, (logits.get(token) ?? -Infinity) - normaliser]));
+    const logProbability = (token: Token) => (logits.get(token) ?? -Infinity) - normaliser;
+    const ended = Math.log(ends.reduce((sum, token) => sum + Math.exp(logProbability(token)), 0));
+    return new Map(next.map((token) => [token, token === END ? ended : logProbability(token)]));
   }
 
   async #eraseFrom(sequence: LlamaContextSequence, start: number): Promise<void> {

@@ -1,5 +1,5 @@
-// Hands out the context's sequences. A question gets the free one that remembers most of its prompt, so that the static
-// beginning of a route (system text, examples) is read once and not for every question.
+// Hands out the context's sequences. A question gets a free one that remembers its prompt, so that the static beginning of a
+// route (system text, examples) is read once and not for every question.
 import type { LlamaContextSequence, Token } from "node-llama-cpp";
 
 interface Waiter {
@@ -31,16 +31,17 @@ export class SequencePool {
     }
   }
 
+  /**
+   * The one that remembers most of the prompt, if that is at least half of it. Otherwise the least recently used: a few
+   * tokens that all prompts begin with are not worth the memory of another route, and each route finds its own in time.
+   */
   #takeBest(tokens: readonly Token[]): LlamaContextSequence | undefined {
-    let best: LlamaContextSequence | undefined;
-    let bestShared = -1;
-    for (const sequence of this.#free) {
-      const shared = sequence.compareContextTokens([...tokens]).firstDifferentIndex;
-      // A strict comparison leaves ties to the least recently used, whose memory is the least worth.
-      if (shared > bestShared) [best, bestShared] = [sequence, shared];
-    }
-    if (best !== undefined) this.#free = this.#free.filter((sequence) => sequence !== best);
-    return best;
+    const sharedBy = (sequence: LlamaContextSequence) => sequence.compareContextTokens([...tokens]).firstDifferentIndex;
+    const shared = this.#free.map(sharedBy);
+    const most = Math.max(...shared);
+    const taken = this.#free[2 * most >= tokens.length ? shared.indexOf(most) : 0];
+    this.#free = this.#free.filter((sequence) => sequence !== taken);
+    return taken;
   }
 
   #wait(tokens: readonly Token[], signal: AbortSignal): Promise<LlamaContextSequence> {
