@@ -100,10 +100,12 @@ export class Decoder {
     return this.#pool.with(prompt, signal, async (sequence) => {
       const startedMs = performance.now();
       const cachedTokens = await this.#prefill(sequence, prompt, signal);
+      const ends = this.#ends(typeof job.turns === "string");
       const known = new Map<string, Map<number, number>>();
       for (const { path, next } of branchPoints(candidates, END)) {
         const tokens = [prompt[prompt.length - 1] as Token, ...(path as Token[])];
-        known.set(path.join(), await this.#nextLogProbabilities(sequence, prompt.length - 1, tokens, next as Token[]));
+        const at = { start: prompt.length - 1, tokens };
+        known.set(path.join(), await this.#nextLogProbabilities(sequence, at, next as Token[], ends));
         signal.throwIfAborted();
       }
       const logProbabilities = pathLogProbabilities(
@@ -173,18 +175,25 @@ export class Decoder {
     return { tokens, finish, firstMs: firstMs ?? performance.now() };
   }
 
-  /** Log-probabilities of `next` (tokens or END) after `tokens`, which are put at position `start` of the sequence. */
+  /**
+   * What an answer may end with: one or the other token of the model, whatever the library calls them (for SmolLM2 its
+   * `eot` is not <|im_end|>), and on a page of plain text the end of the line.
+   */
+  #ends(isPage: boolean): Token[] {
+    const { eos, eot } = this.#model.tokens;
+    const lineEnds = isPage ? ["\n", "\n\n"].map((text) => this.#template.continuation(text)[0]) : [];
+    return [...new Set([eos, eot, ...lineEnds])].filter((token) => token !== null && token !== undefined);
+  }
+
+  /** Log-probabilities of `next` (tokens, or END for any of `ends`) after `tokens`, put at position `start`. */
   async #nextLogProbabilities(
     sequence: LlamaContextSequence,
-    start: number,
-    tokens: Token[],
+    { start, tokens }: { start: number; tokens: Token[] },
     next: Token[],
+    ends: readonly Token[],
   ): Promise<Map<number, number>> {
     await this.#eraseFrom(sequence, start);
     const last = tokens.length - 1;
-    // Models end an answer by one or the other, whatever the library calls them: for SmolLM2 its `eot` is not <|im_end|>.
-    const { eos, eot } = this.#model.tokens;
-    const ends = [...new Set([eos, eot])].filter((token) => token !== null);
     const wanted = next.flatMap((token) => (token === END ? ends : [token]));
     // The likeliest token is needed to make the weights add up to one; `includeMax` of 3.22.1 leaves it out.
     const generateNext = { totalLogitWeight: true, logits: { filter: { tokens: wanted, includeTop: 1 } } };

@@ -135,6 +135,18 @@ describe.skipIf(file === undefined)("SmolLM2 in a child process", () => {
       expect(await score("living room")).toBeLessThan(0);
     });
 
+    test("tells it on a page of plain text too, where a line ends the label", async () => {
+      const candidates = [" living room", " living room light"];
+      const score = async (text: string) => {
+        const shown = ["kitchen", "kitchen light", "hall", "hall light"];
+        const page = [...shown.map((label) => `Echo: ${label}\nLabel: ${label}\n\n`), `Echo: ${text}\nLabel:`].join("");
+        const { logProbabilities } = await on.engine.score({ id: "s", turns: page, candidates });
+        return (logProbabilities[1]?.sum ?? NaN) - (logProbabilities[0]?.sum ?? NaN);
+      };
+      expect(await score("living room light")).toBeGreaterThan(0);
+      expect(await score("living room")).toBeLessThan(0);
+    });
+
     test("scores the same labels alike in any order and next to any others", async () => {
       const score = (candidates: string[]) => on.engine.score({ id: "s", turns: CAPITAL, candidates });
       const one = (await score(["Paris", "Rome", "Berlin"])).logProbabilities;
