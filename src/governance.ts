@@ -51,6 +51,7 @@ export class Governance {
       engine,
       plan: { contextTokens: 0, batchTokens: 0, sequences: 1, modelRung: 0 },
       courtesy,
+      fixedThreads: config.model.threads,
       events: {
         onPlan: (plan, { cause }) => onPlan(plan, cause),
         onCurve: (curve) => this.#recorder?.record({ curve }),
@@ -96,9 +97,9 @@ export class Governance {
   }
 
   /** Memory is planned for a model that is about to be loaded. */
-  plan(spec: ModelSpec, { name, sha256 }: ModelFile): void {
+  plan(spec: ModelSpec, { name, sha256 }: ModelFile, modelRung: number, shortage?: string): void {
     const { maxThreads, sequences, contextTokens, batchTokens } = spec;
-    this.governor.setMemoryPlan({ contextTokens, batchTokens, sequences, modelRung: 0 });
+    this.governor.setMemoryPlan({ contextTokens, batchTokens, sequences, modelRung }, shortage);
     const key = { modelSha256: sha256, cpu: cpuName(this.#sensorsRoot), library: libraryVersion() };
     this.#subject = { name, key, maxThreads, sequences };
   }

@@ -1,11 +1,12 @@
 // The two models of an agent, each kept loaded on its own: one that writes, one that turns texts into vectors.
 import type { Config } from "./config/schema.ts";
-import type { ModelFile } from "./core/model-file.ts";
-import type { Clock, Engine, Logger, ModelSpec } from "./core/ports.ts";
+import type { MemoryShape } from "./core/memory-plan.ts";
+import type { Clock, Engine, Logger } from "./core/ports.ts";
 import type { Readings } from "./core/readings.ts";
+import { repackedTypes } from "./device/inventory.ts";
 import { ModelLibrary } from "./models/library.ts";
-import { ModelKeeper, type ModelState } from "./work/model-keeper.ts";
-import { specifyModel } from "./work/model-specifier.ts";
+import { ModelKeeper, type ModelKeeperOptions } from "./work/model-keeper.ts";
+import { WANTED } from "./work/model-specifier.ts";
 
 export interface ModelKeepers {
   decoder: ModelKeeper;
@@ -13,44 +14,45 @@ export interface ModelKeepers {
   encoder: ModelKeeper | undefined;
 }
 
-export interface KeeperRooms {
+export interface KeeperRooms extends Pick<ModelKeeperOptions, "isIdle" | "onChange"> {
   config: Config;
   engine: Engine;
   readings: () => Readings;
   /** The generative model's share of the plan is known: the governor publishes it. */
-  onDecoderPlan: (spec: ModelSpec, file: ModelFile) => void;
-  onChange: (state: ModelState) => void;
+  onDecoderPlan: NonNullable<ModelKeeperOptions["onPlan"]>;
   clock: Clock;
   log: Logger;
 }
 
 /** Sentences are short; a longer context would only cost buffers. */
-const ENCODER_SHAPE = { contextTokens: 512, batchTokens: 512, sequences: 1 };
+const ENCODER_SHAPE: MemoryShape = { contextTokens: 512, batchTokens: 512, sequences: 1 };
 
 export function createModelKeepers(rooms: KeeperRooms): ModelKeepers {
-  const { model } = rooms.config;
+  const { config, log, clock, engine, readings, isIdle, onChange } = rooms;
+  const { model, governor } = config;
   const library = new ModelLibrary({ directory: model.dir, catalogFile: model.catalogueFile });
-  const keep = (name: string, shape: typeof ENCODER_SHAPE, onPlan: KeeperRooms["onDecoderPlan"]) =>
-    new ModelKeeper(
-      {
-        name,
-        specify: async (_, onProgress, signal) => {
-          const onNote = (line: string) => rooms.log.info({ model: name }, line);
-          const file = await library.obtain(name, { onProgress, onNote, signal });
-          const { spec, reason } = specifyModel({ file, configured: shape, readings: rooms.readings() });
-          rooms.log.info({ model: name, context_tokens: spec.contextTokens, sequences: spec.sequences }, reason);
-          onPlan(spec, file);
-          return spec;
-        },
-        onChange: rooms.onChange,
-      },
-      rooms.engine,
-      rooms.clock,
-      rooms.log,
-    );
-  const { contextTokens, batchTokens, sequences } = model;
+  const common = {
+    repackedTypes: repackedTypes(governor.sensorsRoot),
+    obtain: (name: string, onProgress: (fraction: number) => void, signal: AbortSignal) =>
+      library.obtain(name, { onProgress, onNote: (line) => log.info({ model: name }, line), signal }),
+    readings,
+    isIdle,
+    onChange,
+  };
+  const keep = (options: Pick<ModelKeeperOptions, "rungs" | "kind" | "wanted" | "unloadAfterMs" | "onPlan">) =>
+    new ModelKeeper({ ...common, ...options }, engine, clock, log);
+  const wanted = {
+    contextTokens: model.contextTokens || WANTED.contextTokens,
+    batchTokens: model.batchTokens || WANTED.batchTokens,
+    sequences: model.sequences || WANTED.sequences,
+  };
+  const unloadAfterMs = model.idleUnloadS * 1000;
+  const rungs = [model.name, ...model.ladder];
   return {
-    decoder: keep(model.name, { contextTokens, batchTokens, sequences }, rooms.onDecoderPlan),
-    encoder: model.encoder === "none" ? undefined : keep(model.encoder, ENCODER_SHAPE, () => {}),
+    decoder: keep({ rungs, kind: "decoder", wanted, unloadAfterMs, onPlan: rooms.onDecoderPlan }),
+    encoder:
+      model.encoder === "none"
+        ? undefined
+        : keep({ rungs: [model.encoder], kind: "encoder", wanted: ENCODER_SHAPE, unloadAfterMs }),
   };
 }

@@ -29,6 +29,9 @@ import { stateJson } from "./work/state.ts";
 import { StatePublisher } from "./work/state-publisher.ts";
 import { Tasks } from "./work/tasks.ts";
 
+/** How the engine words a death by SIGKILL. */
+const KILLED = "killed by SIGKILL";
+
 export interface AppOptions {
   config: Config;
   /** What a `*_file` setting holds, by the name without `_file`. */
@@ -108,6 +111,7 @@ export class Rooms {
     const model = {
       loading: () => `loading ${state.name}`,
       ready: () => `${state.name} ready, ${this.governance.governor.current.threads.decode} threads`,
+      unloaded: () => `no model: ${state.state === "unloaded" ? state.reason : ""}`,
       failed: () => `no model: ${state.state === "failed" ? state.error.message : ""}`,
     }[state.state]();
     const { state: link, reason } = this.linkStatus;
@@ -165,7 +169,11 @@ export class Rooms {
     const { config, log, clock, createEngine } = this.#options;
     const events: EngineEvents = {
       onStep: (step) => this.governance.onStep(step),
-      onDeath: (reason) => this.#tell("engine_died", { reason }),
+      onDeath: (reason) => {
+        // Nobody here kills it: this was the kernel, or somebody at the board.
+        if (reason === KILLED) for (const keeper of [this.models.decoder, this.models.encoder]) keeper?.noteKill();
+        this.#tell("engine_died", { reason });
+      },
     };
     if (createEngine) return createEngine(events);
     this.#childEngine = new ChildEngine({ nice: config.governor.nice }, events, log.child({ room: "engine" }), clock);
@@ -195,7 +203,8 @@ export class Rooms {
       config,
       engine: this.engine,
       readings: () => this.governance.readings,
-      onDecoderPlan: (spec, file) => this.governance.plan(spec, file),
+      onDecoderPlan: (spec, file, rung, shortage) => this.governance.plan(spec, file, rung, shortage),
+      isIdle: () => this.pipeline.isIdle,
       onChange: (state) => {
         if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
         if (state.state === "ready") this.#tell("model_ready", { model: state.name });

@@ -109,13 +109,6 @@ const RULES: Rule[] = [
       return [problem("classify.examples", `has the label ${foreign.label}, which is not in classify.labels`)];
     },
   },
-  {
-    paths: ["web.enabled", "web.host", "web.token_file"],
-    check: ({ web }) =>
-      web.enabled && !isLoopback(web.host) && web.token_file === undefined
-        ? [warning("web.host", `is ${web.host} without web.token_file: everybody on that network can look`)]
-        : [],
-  },
   { paths: ["routes", "device.id", "device.base_topic"], check: ownTopics },
   { paths: ["routes"], check: routeNames },
 ];

@@ -1,26 +1,12 @@
 // Keys of the daemon itself: what it may take from the board, what it keeps, what it says.
 import { cronFault } from "./cron.ts";
-import { directory, file, secretFile } from "./key-files.ts";
+import { directory, file } from "./key-files.ts";
 import { list } from "./key-lists.ts";
-import { choice, derived, flag, integer, stateDirectory, text } from "./key.ts";
+import { choice, derived, integer, stateDirectory, text } from "./key.ts";
 
 export const COURTESIES = ["low", "normal", "high"] as const;
 
 export const governor = {
-  sample_interval_ms: integer({
-    doc: "How often the load of the board is read.",
-    min: 100,
-    max: 10_000,
-    unit: "ms",
-    default: 500,
-  }),
-  min_free_memory_bytes: integer({
-    doc: "Memory that stays free for everything else on the board.",
-    min: 0,
-    max: 1024 ** 4,
-    unit: "bytes",
-    default: 64 * 1024 ** 2,
-  }),
   courtesy: choice({
     doc: "How much of a busy board questions may take: `low` takes its share, `high` yields to any neighbour.",
     values: COURTESIES,
@@ -113,16 +99,4 @@ export const log = {
     takes: "field paths",
     identity: String,
   }),
-};
-
-export const web = {
-  enabled: flag({ doc: "Serve the dashboard and the metrics.", default: false }),
-  host: text({
-    doc: "Address to serve on.",
-    default: "127.0.0.1",
-    pattern: /^[A-Za-z0-9.:-]+$/,
-    takes: "an IP address or host name",
-  }),
-  port: integer({ doc: "Port to serve on.", min: 1, max: 65_535, zero: "any free port", default: 8420 }),
-  token_file: secretFile({ doc: "File with the token a visitor must show." }),
 };

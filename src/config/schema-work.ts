@@ -1,5 +1,5 @@
 // Keys of the model and of the tasks it is given. The bounds of a task's limits are shared with the routes.
-import { directory, file, model as modelKey, secretFile, url } from "./key-files.ts";
+import { directory, file, model as modelKey } from "./key-files.ts";
 import { examples, labels, list } from "./key-lists.ts";
 import { replyFilters } from "./key-topics.ts";
 import { decimal, derived, integer, stateDirectory, text } from "./key.ts";
@@ -145,15 +145,4 @@ export const queue = {
     unit: "bytes",
     default: 65_536,
   }),
-};
-
-export const remote = {
-  url: url({
-    doc: "Base address of an OpenAI-compatible service to ask instead of the local model; none: nothing leaves the board.",
-    protocols: ["https", "http"],
-    credentials: "remote.api_key_file",
-  }),
-  model: text({ doc: "Model to ask there.", default: "gpt-4o-mini" }),
-  api_key_file: secretFile({ doc: "File with the key of the service." }),
-  timeout_ms: integer({ doc: "Longest wait for the service.", min: 500, max: 600_000, unit: "ms", default: 30_000 }),
 };

@@ -6,8 +6,8 @@ import type { ValuesOf } from "./key-lists.ts";
 import type { Key } from "./key.ts";
 import { broker, device } from "./schema-bus.ts";
 import { routes } from "./schema-route.ts";
-import { control, governor, journal, log, state, web } from "./schema-service.ts";
-import { answer, classify, model, queue, remote } from "./schema-work.ts";
+import { control, governor, journal, log, state } from "./schema-service.ts";
+import { answer, classify, model, queue } from "./schema-work.ts";
 
 export const sections = {
   device,
@@ -21,8 +21,6 @@ export const sections = {
   state,
   journal,
   log,
-  web,
-  remote,
 };
 
 export const SECTION_DOCS: Record<keyof typeof sections, string> = {
@@ -37,8 +35,6 @@ export const SECTION_DOCS: Record<keyof typeof sections, string> = {
   state: "What the agent keeps and tells.",
   journal: "Questions and replies that must not be lost.",
   log: "Log lines.",
-  web: "Dashboard and metrics.",
-  remote: "A model elsewhere; off unless `url` is set.",
 };
 
 /** The effective configuration as it stands in a file: snake_case. */

@@ -66,6 +66,7 @@ export class Governor {
   readonly #states = new Map<Courtesy, ThreadState>();
   readonly #running = new Set<{ courtesy: Courtesy }>();
   #plan: Plan;
+  #shortage: string | undefined;
   #decision: ThreadDecision | undefined;
   #readings: Readings | undefined;
   #curve: SpeedCurve | undefined;
@@ -144,9 +145,10 @@ export class Governor {
     this.#events.onCurve?.(curve);
   }
 
-  /** Memory or model were planned anew; the engine has already been loaded so. */
-  setMemoryPlan(plan: Omit<Plan, "threads" | "reason">): void {
+  /** Memory or model were planned anew; `shortage` says why it is less than configured, and is part of every reason then. */
+  setMemoryPlan(plan: Omit<Plan, "threads" | "reason">, shortage?: string): void {
     this.#plan = { ...this.#plan, ...plan };
+    this.#shortage = shortage;
   }
 
   /** The calibrator drives the threads until it calls the returned function; readings and decisions go on unheard. */
@@ -216,7 +218,7 @@ export class Governor {
     const moved = threads.prefill !== before.prefill || threads.decode !== before.decode;
     const news = moved || (cause === "heat") !== (this.#decision?.cause === "heat");
     this.#decision = decision;
-    this.#plan = { ...this.#plan, threads, reason };
+    this.#plan = { ...this.#plan, threads, reason: this.#shortage ? `${reason}; ${this.#shortage}` : reason };
     if (moved && !this.#handedOver) this.#engine.setThreads(threads);
     if (!news) return;
     this.#log.info({ threads, cause }, reason);

@@ -40,6 +40,8 @@ function modelJson({ state }: ModelKeeper): object {
       return { name: state.name, state: "loading", progress: round(state.fraction) };
     case "failed":
       return { name: state.name, state: "failed", error: state.error.message };
+    case "unloaded":
+      return { name: state.name, state: "unloaded", reason: state.reason };
     case "ready":
       return {
         name: state.name,

@@ -26,7 +26,7 @@ describe("defaults", () => {
     expect(config.model.encoder).toBe("all-minilm-l6-v2-q8_0");
     expect(config.broker.passwordFile).toBeUndefined();
     expect(config.routes).toEqual([]);
-    expect(config.control.allow).toEqual(["plan", "pause", "resume"]);
+    expect(config.control.allow).toEqual(["plan", "pause", "resume", "calibrate"]);
     expect(config.answer.allowReplyTo).toEqual(["#"]);
   });
 
@@ -167,13 +167,13 @@ describe("problems", () => {
     const temp = tempDirectory();
     const file = temp.write("pipit.yaml", "broker:\n  keepalive_s: 0\nlog:\n  level: loud\n");
     const env = { ...HOME, PIPIT_QUEUE_MAX_QUESTIONS: "many" };
-    const load = () => loadConfig({ file, env, args: { set: ["answer.temperature=3", "web.port"] } });
+    const load = () => loadConfig({ file, env, args: { set: ["answer.temperature=3", "queue.max_bytes"] } });
     expect(load).toThrow(PipitError);
     expect(load).toThrow(expect.objectContaining({ kind: "config", code: "config_invalid" }) as Error);
     expect(load).toThrow(
       [
         "the configuration has 5 problems:",
-        "  web.port: needs a value: --set section.key=value (--set)",
+        "  queue.max_bytes: needs a value: --set section.key=value (--set)",
         `  broker.keepalive_s: must be a whole number from 5 to 65535 s, is 0 (${file}:2)`,
         `  log.level: must be one of debug, info, warn, error, is "loud" (${file}:4)`,
         '  queue.max_questions: must be a whole number from 1 to 100000, is "many" (PIPIT_QUEUE_MAX_QUESTIONS)',
@@ -302,7 +302,6 @@ describe("rules between keys", () => {
       { PIPIT_BROKER_EMBEDDED: "1", PIPIT_BROKER_EMBEDDED_HOST: "0.0.0.0" },
       /everybody on that network can use the broker/,
     ],
-    [{ PIPIT_WEB_ENABLED: "1", PIPIT_WEB_HOST: "0.0.0.0" }, /everybody on that network can look/],
   ])("warns of %j", (env, warning) => {
     expect(loadConfig({ env: { ...HOME, ...env } }).warnings).toEqual([expect.stringMatching(warning)]);
   });
