@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { timeline } from "../../src/commands/terminal-plot.ts";
 import { parseTrace, replay, summarise } from "../../src/core/trace.ts";
 import { type Bench, median, type Row } from "./bench.ts";
-import { underLimit, whyNoGroups } from "./control-group.ts";
+import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
 import { memoryRows } from "./governor-memory.ts";
 import { cores, GovernorRig, modelPath, type TimedStep } from "./governor-rig.ts";
 import { defaultsTokensPerSecond } from "./library-defaults.ts";
