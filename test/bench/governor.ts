@@ -7,6 +7,7 @@ import { timeline } from "../../src/commands/terminal-plot.ts";
 import { parseTrace, replay, summarise } from "../../src/core/trace.ts";
 import { type Bench, median, type Row } from "./bench.ts";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
+import { groupRows } from "./governor-group.ts";
 import { memoryRows } from "./governor-memory.ts";
 import { cores, GovernorRig, modelPath, type TimedStep } from "./governor-rig.ts";
 import { defaultsTokensPerSecond } from "./library-defaults.ts";
@@ -43,6 +44,7 @@ export const bench: Bench = {
       }
     }
     if (!wanted || wanted.includes("memory")) await memoryRows(report);
+    if (!wanted || wanted.includes("group")) await groupRows(report);
   },
 };
 
