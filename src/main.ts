@@ -13,6 +13,8 @@ const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {
   ask: () => import("./commands/ask.ts"),
   classify: () => import("./commands/classify.ts"),
   models: () => import("./commands/models.ts"),
+  eval: () => import("./commands/eval.ts"),
+  classifier: () => import("./commands/classifier.ts"),
   doctor: () => import("./commands/doctor.ts"),
   status: () => import("./commands/status.ts"),
   exam: () => import("./commands/exam.ts"),

@@ -17,7 +17,7 @@ const CACHE = { entries: 1024, characters: 500 } as const;
 /** Label sets that came with requests, each trained in memory only. */
 const MOST_PASSING = 32;
 /** A head's opinion against a decoder's where both are asked, as powers of their probabilities. */
-const DECODER_WEIGHT = 0.3;
+const DECODER_WEIGHT = 0.2;
 
 export interface ClassifierRooms extends TrainingRooms {
   decoder: Pick<DecoderClassifier, "classify">;
