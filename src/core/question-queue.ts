@@ -20,10 +20,6 @@ export class QuestionQueue {
     return this.#waiting.length;
   }
 
-  get isFull(): boolean {
-    return this.#waiting.length >= this.#maxQuestions;
-  }
-
   /** In the order of arrival. */
   get waiting(): readonly Question[] {
     return this.#waiting;
