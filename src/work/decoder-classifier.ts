@@ -1,5 +1,5 @@
 // `classify` by a generative model: the log-probability of each label after a static prefix, its preference taken away.
-import { RequestError } from "../core/errors.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
 import { contentFreeTexts, labelCandidates, labelPage, type LabelPrompt } from "../core/label-prompt.ts";
 import { contentFreePrior, decide, type DecisionRule, LabelPrior, softmax } from "../core/labels.ts";
 import type { Engine, Scores, Usage } from "../core/ports.ts";
@@ -48,19 +48,28 @@ export class DecoderClassifier {
     this.#priors.clear();
   }
 
-  #priorOf(prompt: LabelPrompt, signal: AbortSignal): Promise<LabelPrior> {
+  /** The prior of these labels, measured once for all who ask at the same time. */
+  async #priorOf(prompt: LabelPrompt, signal: AbortSignal): Promise<LabelPrior> {
     const key = JSON.stringify([prompt.system, prompt.labels, prompt.examples]);
-    const known = this.#priors.get(key);
-    const prior = known ?? this.#measurePrior(prompt, signal);
+    for (;;) {
+      const known = this.#priors.get(key);
+      const prior = known ?? this.#measurePrior(prompt, signal);
+      this.#remember(key, prior);
+      try {
+        return await prior;
+      } catch (error) {
+        if (this.#priors.get(key) === prior) this.#priors.delete(key);
+        // Whoever began measuring was cancelled, which is nothing to those who waited for it.
+        if (known === undefined || signal.aborted || !isAbort(error)) throw error;
+      }
+    }
+  }
+
+  #remember(key: string, prior: Promise<LabelPrior>): void {
     this.#priors.delete(key);
     this.#priors.set(key, prior);
-    if (known === undefined) {
-      // An attempt that was cancelled must not be remembered as the answer.
-      prior.catch(() => this.#priors.delete(key));
-      const oldest = this.#priors.keys().next().value;
-      if (this.#priors.size > MOST_PRIORS && oldest !== undefined) this.#priors.delete(oldest);
-    }
-    return prior;
+    const oldest = this.#priors.keys().next().value;
+    if (this.#priors.size > MOST_PRIORS && oldest !== undefined) this.#priors.delete(oldest);
   }
 
   async #measurePrior(prompt: LabelPrompt, signal: AbortSignal): Promise<LabelPrior> {
@@ -73,4 +82,8 @@ export class DecoderClassifier {
     const candidates = labelCandidates(prompt.labels);
     return this.#engine.score({ id: text.slice(0, 20), turns: labelPage(prompt, text), candidates }, signal);
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof PipitError && error.code === "aborted";
 }
