@@ -174,8 +174,13 @@ export class ModelKeeper {
   #pause(): Promise<void> {
     const { signal } = this.#stopping;
     return new Promise((resolve) => {
-      const cancel = this.#clock.after(RETRY_MS, resolve);
-      signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
+      const end = () => {
+        cancel();
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const cancel = this.#clock.after(RETRY_MS, end);
+      signal.addEventListener("abort", end, { once: true });
     });
   }
 

@@ -1,25 +1,48 @@
 import { describe, expect, test } from "vitest";
-import type { ModelSpec } from "../../../src/core/ports.ts";
-import { ModelKeeper, type ModelState } from "../../../src/work/model-keeper.ts";
+import type { ModelFile } from "../../../src/core/model-file.ts";
+import type { Readings } from "../../../src/core/readings.ts";
+import { ModelKeeper, type ModelKeeperOptions, type ModelState } from "../../../src/work/model-keeper.ts";
+import { readingsOf } from "../../fakes/board.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeEngine } from "../../fakes/engine.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 import { drain, Gate } from "../../fixtures/pipeline-agent.ts";
 
-const spec: ModelSpec = {
-  name: "smollm2",
-  path: "m.gguf",
-  kind: "decoder",
-  contextTokens: 64,
-  batchTokens: 8,
-  sequences: 1,
-  maxThreads: 1,
-};
+const MIB = 2 ** 20;
 
-function keeping(specify: () => Promise<ModelSpec>) {
+function fileOf(name: string, fileBytes = 100 * MIB): ModelFile {
+  const shape = {
+    architecture: "llama",
+    fileBytes,
+    contextTokens: 2048,
+    embeddingSize: 576,
+    kvHeadsByLayer: [3, 3],
+    keyLength: 64,
+    valueLength: 64,
+    vocabularyTokens: 49_152,
+    bytesByType: {},
+  };
+  return { name, path: `${name}.gguf`, sha256: "00", kind: "decoder", shape };
+}
+
+function keeping(obtain: (name: string) => Promise<ModelFile>, more: Partial<ModelKeeperOptions> = {}) {
   const [clock, engine, states] = [new FakeClock(), new FakeEngine(), [] as ModelState["state"][]];
-  const options = { name: "smollm2", specify, onChange: ({ state }: ModelState) => states.push(state) };
-  return { clock, states, keeper: new ModelKeeper(options, engine, clock, new FakeLogger()) };
+  const board = { readings: readingsOf() as Partial<Readings> };
+  const plans: { name: string; rung: number; shortage: string | undefined }[] = [];
+  const options: ModelKeeperOptions = {
+    rungs: ["smollm2"],
+    kind: "decoder",
+    wanted: { contextTokens: 1024, batchTokens: 64, sequences: 1 },
+    repackedTypes: [],
+    unloadAfterMs: 0,
+    obtain,
+    readings: () => readingsOf({ ...board.readings, atMs: clock.nowMs() }),
+    isIdle: () => true,
+    onPlan: ({ name }, _, rung, shortage) => plans.push({ name, rung, shortage }),
+    onChange: ({ state }) => states.push(state),
+    ...more,
+  };
+  return { board, clock, plans, states, keeper: new ModelKeeper(options, engine, clock, new FakeLogger()) };
 }
 
 const never = new AbortController().signal;
@@ -27,13 +50,13 @@ const never = new AbortController().signal;
 describe("the keeper of the model", () => {
   test("lets questions wait while it loads, then names the model", async () => {
     const gate = new Gate();
-    const { keeper } = keeping(() => gate.enter().then(() => spec));
+    const { keeper } = keeping(() => gate.enter().then(() => fileOf("smollm2")));
     keeper.start();
     const [one, other] = [keeper.whenReady(never), keeper.whenReady(never)];
     expect(keeper.state).toEqual({ state: "loading", name: "smollm2", fraction: 0 });
     gate.open();
     expect(await Promise.all([one, other])).toEqual(["smollm2", "smollm2"]);
-    expect(keeper.state).toMatchObject({ state: "ready", model: { contextTokens: 64 } });
+    expect(keeper.state).toMatchObject({ state: "ready", model: { contextTokens: 1024 } });
   });
 
   test("lets a question go that was cancelled meanwhile", async () => {
@@ -48,7 +71,7 @@ describe("the keeper of the model", () => {
   test("says why there is no model, and tries again after half a minute, as often as it takes", async () => {
     let there = false;
     const { clock, keeper, states } = keeping(() =>
-      there ? Promise.resolve(spec) : Promise.reject(new Error("no file")),
+      there ? Promise.resolve(fileOf("smollm2")) : Promise.reject(new Error("no file")),
     );
     keeper.start();
     for (let time = 0; time < 20; time += 1) {
@@ -75,5 +98,37 @@ describe("the keeper of the model", () => {
     await keeper.stop();
     await keeper.stop();
     expect(clock.pending).toBe(0);
+  });
+
+  test("steps down to the next model that fits, and says so", async () => {
+    const sizes: Record<string, number> = { large: 4000 * MIB, small: 100 * MIB };
+    const { board, keeper, plans } = keeping((name) => Promise.resolve(fileOf(name, sizes[name])), {
+      rungs: ["large", "small", "none"],
+    });
+    board.readings = { memoryTotalBytes: 1000 * MIB, memoryAvailableBytes: 700 * MIB };
+    keeper.start();
+    expect(await keeper.whenReady(never)).toBe("small");
+    expect(plans).toEqual([{ name: "small", rung: 1, shortage: expect.stringMatching(/context/) as string }]);
+  });
+
+  test("refuses with the reason when nothing fits", async () => {
+    const { board, keeper } = keeping((name) => Promise.resolve(fileOf(name)), { rungs: ["smollm2", "none"] });
+    board.readings = { memoryTotalBytes: 200 * MIB, memoryAvailableBytes: 40 * MIB };
+    keeper.start();
+    await expect(keeper.whenReady(never)).rejects.toMatchObject({ code: "model_unavailable" });
+    expect(keeper.state.state).toBe("unloaded");
+  });
+
+  test("puts the model to sleep after a time without questions, and wakes it for the next one", async () => {
+    const { clock, keeper } = keeping((name) => Promise.resolve(fileOf(name)), { unloadAfterMs: 60_000 });
+    keeper.start();
+    await keeper.whenReady(never);
+    for (let second = 0; second < 70; second += 1) {
+      clock.advance(1000);
+      await drain();
+    }
+    expect(keeper.state.state).toBe("unloaded");
+    expect(await keeper.whenReady(never)).toBe("smollm2");
+    await keeper.stop();
   });
 });
