@@ -128,8 +128,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 const snakeCase = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 const camelCase = (key: string) => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
+/** Renames all keys and rounds all numbers: microseconds and thousandths of a core are noise. */
 function renamed(value: unknown, rename: (key: string) => string): unknown {
   if (Array.isArray(value)) return value.map((one) => renamed(one, rename));
-  if (!isRecord(value)) return value;
+  if (!isRecord(value)) return typeof value === "number" ? Math.round(value * 1000) / 1000 : value;
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [rename(key), renamed(one, rename)]));
 }

@@ -9,6 +9,7 @@ import { type Bench, median, type Row } from "./bench.ts";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
 import { groupRows } from "./governor-group.ts";
 import { memoryRows } from "./governor-memory.ts";
+import { poolRows } from "./governor-pool.ts";
 import { cores, GovernorRig, modelPath, type TimedStep } from "./governor-rig.ts";
 import { defaultsTokensPerSecond } from "./library-defaults.ts";
 import { besideHogs, bursts, Hog, latenessP99 } from "./neighbours.ts";
@@ -43,6 +44,7 @@ export const bench: Bench = {
         await rig.stop();
       }
     }
+    if (!wanted || wanted.includes("pool")) await poolRows(report);
     if (!wanted || wanted.includes("memory")) await memoryRows(report);
     if (!wanted || wanted.includes("group")) await groupRows(report);
   },
