@@ -26,6 +26,8 @@ export interface LadderInput {
   readings: Readings;
   /** Undefined for the first load. */
   state?: LadderState;
+  /** Nothing is loaded now (the model slept): choose as for the first load, but remember what the kernel killed. */
+  fresh?: boolean;
   /** No question runs: only then anything is changed. */
   idle: boolean;
   /** The engine's process was killed since the last decision. */
@@ -57,12 +59,13 @@ const FIRST_BAR_MS = 1_800_000;
 export function decideRung(input: LadderInput): LadderDecision {
   const { rungs, readings, idle } = input;
   const nowMs = readings.atMs;
-  if (!input.state) {
-    const first = bestFit(rungs, readings, 0, 1);
-    return change(first, nowMs, { rung: first.rung, changedAtMs: nowMs }, first.plan?.reason ?? "no model fits");
+  const before = input.state && withKill(input.state, input, nowMs);
+  const barredAbove = before?.barred && nowMs < before.barred.untilMs ? before.barred.above : 0;
+  if (!before || input.fresh) {
+    const first = bestFit(rungs, readings, barredAbove, 1);
+    const state: LadderState = { ...before, rung: first.rung, changedAtMs: nowMs };
+    return change(first, nowMs, state, first.plan?.reason ?? "no model fits");
   }
-  const before = withKill(input.state, input, nowMs);
-  const barredAbove = before.barred && nowMs < before.barred.untilMs ? before.barred.above : 0;
   if (before.rung < barredAbove) {
     const lower = bestFit(rungs, readings, barredAbove, 1);
     if (idle) return change(lower, nowMs, before, "the kernel killed the larger model for want of memory");

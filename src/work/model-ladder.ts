@@ -74,9 +74,9 @@ export class ModelLadder {
   /** A question has come: a sleeping model is loaded again, at the size that fits now. */
   async wake(): Promise<void> {
     this.#askedMs = this.#options.clock.nowMs();
+    await this.#changing; // a model that is just being put to sleep must be gone before it can be woken
     if (this.#asleep && this.#started) {
       this.#asleep = false;
-      this.#state = this.#state && { ...this.#state, plan: undefined };
       this.#look(true);
     }
     await this.#changing;
@@ -90,17 +90,17 @@ export class ModelLadder {
     const readings = read();
     if (!readings || this.#changing || this.#asleep || clock.nowMs() < this.#retryAtMs) return;
     if (this.#mayForget()) return this.#sleep();
-    const state = fresh ? undefined : this.#state;
+    const state = this.#state;
     const decision = decideRung({
       rungs: this.#rungs,
       readings,
       idle: isIdle(),
       killed: this.#killed,
+      fresh,
       ...(state && { state }),
     });
     this.#killed = false;
-    // What was barred stays barred over a sleep.
-    this.#state = this.#state?.barred ? { ...decision.state, barred: this.#state.barred } : decision.state;
+    this.#state = decision.state;
     if (decision.action === "keep") this.#decision = { ...decision, reason: this.#decision?.reason ?? decision.reason };
     else this.#begin(decision);
   }

@@ -166,6 +166,18 @@ describe("a kill by the kernel", () => {
     expect(life.during(700_000, 3000).map(({ name }) => name)).toEqual(["large"]);
   });
 
+  it("is remembered over a sleep", () => {
+    const life = new Life();
+    life.at(3000);
+    life.at(3000, {}, { killed: true });
+    const readings = readingsOf({ memoryTotalBytes: 512 * MIB, memoryAvailableBytes: 3000 * MIB, atMs: life.nowMs });
+    const state = life.state as LadderState;
+    expect(decideRung({ rungs: RUNGS, readings, idle: true, fresh: true, state })).toMatchObject({
+      rung: 1,
+      action: "load",
+    });
+  });
+
   it("is also known from the group's counter", () => {
     const life = new Life();
     const group = (oomKills: number) => ({

@@ -137,6 +137,24 @@ describe("an idle model", () => {
     expect(changes[2]).toMatchObject({ action: "load", name: "small" });
   });
 
+  it("that is asked for while it is being put to sleep is loaded again all the same", async () => {
+    ladder.start();
+    await settle();
+    clock.advance(600_000);
+    expect(ladder.asleep).toBe(true);
+    await ladder.wake();
+    expect(changes.map(({ action }) => action)).toEqual(["load", "unload", "load"]);
+  });
+
+  it("gives way to the next rung when the kernel has killed it", async () => {
+    ladder.start();
+    await settle();
+    ladder.noteKill();
+    await pass(2000);
+    expect(changes[1]).toMatchObject({ action: "unload", name: "unloaded" });
+    expect(ladder.decision?.rung).toBe(1);
+  });
+
   it("stays awake while questions come", async () => {
     ladder.start();
     for (let i = 0; i < 10; i++) {
