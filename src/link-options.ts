@@ -5,8 +5,8 @@ import { topicsOf } from "./core/topics.ts";
 import type { EmbeddedBrokerOptions } from "./mqtt/embedded-broker.ts";
 import type { LinkOptions } from "./mqtt/link-options.ts";
 
-/** Topic, properties and header around the largest payload that is taken. */
-const PACKET_OVERHEAD_BYTES = 4096;
+/** Well above the largest payload taken: what the broker drops for its size is never answered with `too_large`. */
+const PACKET_BYTES = { times: 4, least: 262_144 };
 const PROTOCOLS = { auto: "auto", 5: "5", 4: "3.1.1" } as const;
 
 export function linkOptionsOf(
@@ -27,7 +27,7 @@ export function linkOptionsOf(
     sessionExpirySeconds: broker.sessionExpiryS,
     receiveMaximum: broker.receiveMaximum,
     connectTimeoutMs: broker.connectTimeoutMs,
-    maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
+    maxPacketBytes: maxPacketBytes(queue),
     ...more,
   };
 }
@@ -40,7 +40,11 @@ export function brokerOptionsOf({ broker, queue }: Config): EmbeddedBrokerOption
     webSocketPort: broker.embeddedWebsocketPort,
     usersFile: broker.embeddedUsersFile,
     accessFile: broker.embeddedAccessFile,
-    maxPacketBytes: queue.maxPayloadBytes + PACKET_OVERHEAD_BYTES,
+    maxPacketBytes: maxPacketBytes(queue),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(caFile && { caFile }) } }),
   };
+}
+
+function maxPacketBytes({ maxPayloadBytes }: Config["queue"]): number {
+  return Math.max(PACKET_BYTES.least, PACKET_BYTES.times * maxPayloadBytes);
 }

@@ -61,6 +61,7 @@ export class Rooms {
   #childEngine: ChildEngine | undefined;
   readonly #options: AppOptions;
   readonly #startedMs: number;
+  readonly #tasks: Tasks;
   #link: Link | undefined;
 
   constructor(options: AppOptions) {
@@ -79,6 +80,7 @@ export class Rooms {
       this.topics.cancel,
       `${this.topics.control}/#`,
     ];
+    this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
         limits: { maxPayloadBytes: config.queue.maxPayloadBytes, ownFilters },
@@ -87,7 +89,7 @@ export class Rooms {
         governor: this.governance.ofQuestions(),
         makeId: () => randomUUID(),
       },
-      { tasks: this.#createTasks(), journal: this.journal, outbox: this.outbox, clock, log },
+      { tasks: this.#tasks, journal: this.journal, outbox: this.outbox, clock, log },
     );
     const publish = (message: OutgoingMessage) => this.#publishLater(message);
     const controls = this.#createControls();
@@ -173,6 +175,7 @@ export class Rooms {
         // Nobody here kills it: this was the kernel, or somebody at the board.
         if (reason === KILLED) for (const keeper of [this.models.decoder, this.models.encoder]) keeper?.noteKill();
         this.#tell("engine_died", { reason });
+        this.#changed();
       },
     };
     if (createEngine) return createEngine(events);
@@ -207,7 +210,10 @@ export class Rooms {
       isIdle: () => this.pipeline.isIdle,
       onChange: (state) => {
         if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
-        if (state.state === "ready") this.#tell("model_ready", { model: state.name });
+        if (state.state === "ready") {
+          this.#tasks.modelChanged();
+          this.#tell("model_ready", { model: state.name });
+        }
         if (state === this.models.decoder.state) this.governance.modelChanged(state.state === "ready");
         this.#changed();
       },

@@ -20,7 +20,7 @@ const MOST_PASSING = 32;
 const DECODER_WEIGHT = 0.2;
 
 export interface ClassifierRooms extends TrainingRooms {
-  decoder: Pick<DecoderClassifier, "classify">;
+  decoder: Pick<DecoderClassifier, "classify" | "forget">;
   decoderLoaded: () => boolean;
 }
 
@@ -92,6 +92,7 @@ export class Classifiers {
   /** A model was loaded or unloaded: answers given by another one are not repeated. */
   forget(): void {
     this.#cache.clear();
+    this.#rooms.decoder.forget();
   }
 
   async classify(order: ClassifyOrder, signal: AbortSignal): Promise<ClassifierVerdict> {

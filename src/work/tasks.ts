@@ -59,6 +59,11 @@ export class Tasks {
     }
   }
 
+  /** Another model was loaded: what is known of the old one's preferences is worth nothing. */
+  modelChanged(): void {
+    this.#classifiers.forget();
+  }
+
   async #answer(question: Question, signal: AbortSignal): Promise<TaskResult> {
     const { streamIntervalMs, publish, models } = this.#options;
     const model = await models.decoder.whenReady(signal);
