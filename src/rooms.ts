@@ -4,9 +4,10 @@ import { randomUUID } from "node:crypto";
 import { cardToWire } from "./core/calibration.ts";
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
+import { Classification } from "./classification.ts";
 import { toError } from "./core/errors.ts";
 import type { HealthSource } from "./core/health.ts";
-import type { OutgoingMessage } from "./core/message.ts";
+import type { IncomingMessage, OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
 import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
@@ -17,11 +18,8 @@ import { brokerOptionsOf, linkOptionsOf } from "./link-options.ts";
 import { createModelKeepers, type ModelKeepers } from "./model-keepers.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
 import { MqttLink } from "./mqtt/link.ts";
-import { Classifiers } from "./work/classifiers.ts";
 import { Controls } from "./work/controls.ts";
-import { DecoderClassifier } from "./work/decoder-classifier.ts";
 import { Inbox } from "./work/inbox.ts";
-import type { ModelKeeper } from "./work/model-keeper.ts";
 import { Outbox } from "./work/outbox.ts";
 import { Pipeline } from "./work/pipeline.ts";
 import { routesOf } from "./work/routes.ts";
@@ -61,6 +59,7 @@ export class Rooms {
   #childEngine: ChildEngine | undefined;
   readonly #options: AppOptions;
   readonly #startedMs: number;
+  readonly #classification: Classification;
   readonly #tasks: Tasks;
   #link: Link | undefined;
 
@@ -80,6 +79,7 @@ export class Rooms {
       this.topics.cancel,
       `${this.topics.control}/#`,
     ];
+    this.#classification = new Classification({ config, engine: this.engine, models: this.models, clock, log });
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
@@ -93,7 +93,10 @@ export class Rooms {
     );
     const publish = (message: OutgoingMessage) => this.#publishLater(message);
     const controls = this.#createControls();
-    this.inbox = new Inbox({ topics: this.topics, routes }, { pipeline: this.pipeline, controls, publish, log });
+    this.inbox = new Inbox(
+      { topics: this.topics, routes },
+      { pipeline: this.pipeline, controls, learn: (message) => this.#learn(message), publish, log },
+    );
     this.state = this.#createStatePublisher();
     this.broker = config.broker.embedded ? this.#createBroker() : undefined;
   }
@@ -150,21 +153,21 @@ export class Rooms {
   }
 
   #createTasks(): Tasks {
-    const { config, log, clock } = this.#options;
-    const ready = (keeper: ModelKeeper | undefined) =>
-      keeper?.state.state === "ready" ? keeper.state.name : undefined;
-    const classifiers = new Classifiers([], {
-      engine: this.engine,
+    const { config, clock } = this.#options;
+    const { classifiers, feedback } = this.#classification;
+    return new Tasks(
+      {
+        streamIntervalMs: config.answer.streamIntervalMs,
+        threshold: config.classify.threshold,
+        models: this.models,
+        publish: (message) => this.#publishLater(message),
+        onClassified: ({ id, text }, { classifier, label, labels }) =>
+          feedback.remember(id, { classifier, text, predicted: labels?.join(", ") ?? label }),
+      },
+      this.engine,
+      classifiers,
       clock,
-      log: log.child({ room: "classifiers" }),
-      encoder: () => ready(this.models.encoder),
-      decoder: new DecoderClassifier(this.engine),
-      decoderLoaded: () => ready(this.models.decoder) !== undefined,
-    });
-    const { streamIntervalMs } = config.answer;
-    const { threshold } = config.classify;
-    const publish = (message: OutgoingMessage) => this.#publishLater(message);
-    return new Tasks({ streamIntervalMs, threshold, models: this.models, publish }, this.engine, classifiers, clock);
+    );
   }
 
   #createEngine(): Engine {
@@ -270,6 +273,18 @@ export class Rooms {
       log.child({ room: "mqtt" }),
       clock,
     );
+  }
+
+  /** What was learnt, or why not, goes to `…/event`: feedback has no reply of its own. */
+  async #learn(message: IncomingMessage): Promise<void> {
+    try {
+      const { classifier, label, predicted, version, rolling } = await this.#classification.learn(message);
+      const { judged, accuracy } = rolling;
+      this.#tell("feedback", { classifier, label, predicted, version, rolling_accuracy: accuracy, judged });
+    } catch (error) {
+      this.#tell("feedback_refused", { reason: toError(error).message });
+      throw error;
+    }
   }
 
   #changed(): void {

@@ -35,6 +35,11 @@ export const routeKeys = {
     maxCharacters: MAX_SYSTEM_CHARACTERS,
     empty: true,
   }),
+  classifier: text({
+    doc: "Name of a classifier in the folder `classifiers` of state.dir, instead of labels and examples here.",
+    pattern: /^[A-Za-z0-9_.-]{1,64}$/,
+    takes: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
+  }),
   labels: labels({ doc: "Labels to choose from." }),
   examples: examples({ doc: "Labelled texts to learn the labels from." }),
   max_tokens: integer({ doc: "Longest answer.", ...LIMITS.maxTokens }),

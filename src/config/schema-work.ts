@@ -114,6 +114,11 @@ export const classify = {
     maxCharacters: MAX_SYSTEM_CHARACTERS,
     empty: true,
   }),
+  classifier: text({
+    doc: "Classifier that sorts the texts of routes which name none: a file in the folder `classifiers` of state.dir.",
+    pattern: /^[A-Za-z0-9_.-]{1,64}$/,
+    takes: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
+  }),
   labels: labels({ doc: "Labels where neither the route nor the request names any.", default: [] }),
   examples: examples({ doc: "Labelled texts to learn those labels from.", default: [] }),
   threshold: decimal({
@@ -121,6 +126,13 @@ export const classify = {
     min: 0,
     max: 1,
     default: 0,
+  }),
+  feedback_per_hour: integer({
+    doc: "Examples a classifier learns from feedback within an hour; more are refused, so that nobody turns it over.",
+    min: 0,
+    max: 10_000,
+    unit: "examples",
+    default: 60,
   }),
 };
 

@@ -25,6 +25,11 @@ export interface Classification {
   /** Distance to the second best label. */
   margin?: number;
   nearest?: { text: string; label: string; similarity: number };
+  /** All labels that hold, of a classifier that gives several. */
+  labels?: string[];
+  /** Which classifier answered, and which version of what it has learnt; 0 is nothing. */
+  classifier?: string;
+  version?: number;
 }
 
 interface Receipt {
@@ -126,6 +131,8 @@ function resultJson(reply: Extract<Reply, { status: "ok" }>): object {
         ),
         ...(reply.margin !== undefined && { margin: round(reply.margin, 4) }),
         by: reply.by,
+        ...(reply.labels && { labels: reply.labels }),
+        ...(reply.classifier !== undefined && { classifier: reply.classifier, version: reply.version }),
         ...(reply.nearest && { nearest: reply.nearest }),
       };
   }

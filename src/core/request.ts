@@ -31,6 +31,8 @@ export interface Question {
   stream: boolean;
   priority: number;
   labels: Label[];
+  /** A classification shall also say which example was nearest. */
+  explain: boolean;
   /** JSON schema the record of `extract` must obey. */
   schema: unknown;
   /** Monotonic clock. */
@@ -68,6 +70,7 @@ export function parseRequest(
     stream: optionalBoolean(fields, "stream") ?? false,
     priority,
     labels: labelsOf(fields["labels"]) ?? route.labels,
+    explain: optionalBoolean(fields, "explain") ?? false,
     schema: fields["schema"],
     arrivedMs: message.arrivedMs,
     deadlineMs,
@@ -88,6 +91,7 @@ const KNOWN_FIELDS = new Set([
   "priority",
   "labels",
   "schema",
+  "explain",
   "context",
 ]);
 

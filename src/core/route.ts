@@ -33,6 +33,8 @@ export interface Route {
   replyForm: "json" | "text";
   /** System text: who the model is and what it shall do. Stands first, so that it stays in the key-value cache. */
   system?: string;
+  /** A classifier from a file that sorts the texts; the labels and examples here are for routes without one. */
+  classifier?: string;
   labels: Label[];
   examples: Example[];
   maxTokens: number;

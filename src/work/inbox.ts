@@ -7,36 +7,45 @@ import { matchFilter, topicFault, type Topics, withoutShare } from "../core/topi
 import type { Controls } from "./controls.ts";
 import type { Pipeline } from "./pipeline.ts";
 
+export interface InboxRooms {
+  pipeline: Pipeline;
+  controls: Controls;
+  /** Learns from one message of the feedback topic. */
+  learn: (message: IncomingMessage) => Promise<void>;
+  publish: (message: OutgoingMessage) => void;
+  log: Logger;
+}
+
 export class Inbox {
   readonly #topics: Topics;
   readonly #routes: readonly Route[];
   readonly #pipeline: Pipeline;
   readonly #controls: Controls;
+  readonly #learn: InboxRooms["learn"];
   readonly #publish: (message: OutgoingMessage) => void;
   readonly #log: Logger;
 
-  constructor(
-    routing: { topics: Topics; routes: readonly Route[] },
-    rooms: { pipeline: Pipeline; controls: Controls; publish: (message: OutgoingMessage) => void; log: Logger },
-  ) {
+  constructor(routing: { topics: Topics; routes: readonly Route[] }, rooms: InboxRooms) {
     this.#topics = routing.topics;
     this.#routes = routing.routes;
     this.#pipeline = rooms.pipeline;
     this.#controls = rooms.controls;
+    this.#learn = rooms.learn;
     this.#publish = rooms.publish;
     this.#log = rooms.log;
   }
 
   /** Topic filters to subscribe to. */
   get filters(): string[] {
-    const { cancel, control } = this.#topics;
-    return [...new Set([...this.#routes.map(({ filter }) => filter), cancel, `${control}/+`])];
+    const { cancel, control, feedback } = this.#topics;
+    return [...new Set([...this.#routes.map(({ filter }) => filter), cancel, feedback, `${control}/+`])];
   }
 
   /** Resolves when the message may be acknowledged to the broker. */
   async handle(message: IncomingMessage): Promise<void> {
     const { topic } = message;
     if (topic === this.#topics.cancel) return message.retained ? undefined : this.#cancel(message);
+    if (topic === this.#topics.feedback) return message.retained ? undefined : this.#feedback(message);
     if (topic.startsWith(`${this.#topics.control}/`)) return this.#control(message);
     const route = this.routeOf(topic);
     if (route) return this.#pipeline.accept(message, route);
@@ -45,6 +54,11 @@ export class Inbox {
 
   routeOf(topic: string): Route | undefined {
     return this.#routes.find(({ filter }) => matchFilter(withoutShare(filter), topic));
+  }
+
+  /** Acknowledged before it is learnt: training waits for the encoder, and a lost lesson is no lost question. */
+  #feedback(message: IncomingMessage): void {
+    this.#learn(message).catch((error: unknown) => this.#log.warn({ err: toError(error) }, "feedback was not learnt"));
   }
 
   #cancel({ payload }: IncomingMessage): void {

@@ -31,6 +31,7 @@ function route(
     allowReplyTo: [...(settings.allowReplyTo ?? answer.allowReplyTo)],
     replyForm: settings.replyForm ?? "json",
     ...(system.length > 0 && { system }),
+    ...(task === "classify" && classifierOf(settings, classify.classifier)),
     labels: [...(settings.labels ?? (task === "classify" ? classify.labels : []))],
     examples: [...(settings.examples ?? (task === "classify" ? classify.examples : []))],
     maxTokens: settings.maxTokens ?? answer.maxTokens,
@@ -44,4 +45,10 @@ function route(
 
 function replyTopicOf(task: Task, { answer, label, record }: Topics): string {
   return { answer, classify: label, extract: record }[task];
+}
+
+/** A route with labels of its own does not take the common classifier. */
+function classifierOf({ classifier, labels }: Partial<RouteSettings>, common: string | undefined) {
+  const name = classifier ?? (labels === undefined ? common : undefined);
+  return name === undefined ? {} : { classifier: name };
 }

@@ -1,5 +1,5 @@
 // What a model is asked to do with one question, by task. A task knows nothing of queues, journals or topics.
-import { defineClassifier, labelledTexts } from "../core/classifier.ts";
+import { type ClassifierDefinition, defineClassifier, labelledTexts } from "../core/classifier.ts";
 import { PipitError, RequestError } from "../core/errors.ts";
 import { checkLabels } from "../core/labels.ts";
 import type { OutgoingMessage } from "../core/message.ts";
@@ -33,6 +33,8 @@ export interface TasksOptions {
     encoder: Pick<ModelKeeper, "state" | "whenSettled"> | undefined;
   };
   publish: (message: OutgoingMessage) => void;
+  /** A classifier from a file has answered: feedback may be about it. */
+  onClassified: (question: Question, found: Classification & { classifier: string }) => void;
 }
 
 export class Tasks {
@@ -82,18 +84,27 @@ export class Tasks {
   }
 
   /** By the encoder where there is one, alone or with the decoder's opinion; by the decoder otherwise. */
-  async #classify({ route, labels, text }: Question, signal: AbortSignal): Promise<TaskResult> {
-    const { models, threshold } = this.#options;
+  async #classify(question: Question, signal: AbortSignal): Promise<TaskResult> {
+    const { route, text } = question;
+    const { models } = this.#options;
     await models.encoder?.whenSettled();
     if (models.encoder?.state.state !== "ready") await models.decoder.whenReady(signal);
-    checkLabels(labels);
-    const known = new Set(labels.map(({ name }) => name));
-    const examples = labelledTexts(route.examples.filter(({ label }) => known.has(label)));
-    const classifier = defineClassifier({ name: route.name, labels, examples, threshold });
-    const order = { classifier, text, ...(route.system !== undefined && { system: route.system }) };
+    const classifier = this.#classifierOf(question);
+    const { system } = route;
+    const order = { classifier, text, explain: question.explain, ...(system !== undefined && { system }) };
     const { usage, prefillMs, ...found } = await this.#classifiers.classify(order, signal);
+    if (typeof classifier === "string") this.#options.onClassified(question, found);
     const keeper = found.by === "decoder" ? models.decoder : models.encoder;
     const model = (keeper ?? models.decoder).state.name;
     return { outcome: { task: "classify", ...found }, model, usage, prefillMs, generateMs: 0 };
+  }
+
+  /** The one from a file, unless the request brings labels of its own. */
+  #classifierOf({ route, labels }: Question): string | ClassifierDefinition {
+    if (route.classifier !== undefined && labels === route.labels) return route.classifier;
+    checkLabels(labels);
+    const known = new Set(labels.map(({ name }) => name));
+    const examples = labelledTexts(route.examples.filter(({ label }) => known.has(label)));
+    return defineClassifier({ name: route.name, labels, examples, threshold: this.#options.threshold });
   }
 }

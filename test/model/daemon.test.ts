@@ -90,7 +90,7 @@ describe.skipIf(mosquittoMissing !== undefined)(`the built daemon on mosquitto${
       stream: true,
       reply_to: "askers/cancel",
     });
-    await asker.listen("askers/cancel/partial", () => asker.publish("pipit/board/cancel", '{"id":"c-1"}'));
+    await asker.listen("askers/cancel/partial", () => void asker.publish("pipit/board/cancel", '{"id":"c-1"}'));
     const reply = await asker.question("pipit/board/ask", question, "askers/cancel");
     expect(reply).toMatchObject({ id: "c-1", status: "error", error: { code: "cancelled" } });
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { RequestError } from "../../../src/core/errors.ts";
-import type { OutgoingMessage } from "../../../src/core/message.ts";
+import type { IncomingMessage, OutgoingMessage } from "../../../src/core/message.ts";
 import { topicsOf } from "../../../src/core/topics.ts";
 import { Controls, type Verb } from "../../../src/work/controls.ts";
 import { Inbox } from "../../../src/work/inbox.ts";
@@ -20,18 +20,24 @@ async function inbox(verbs: Record<string, Verb> = {}, allowed = Object.keys(ver
   const responses: OutgoingMessage[] = [];
   const publish = (message: OutgoingMessage) => void responses.push(message);
   const controls = new Controls(verbs, allowed);
-  const rooms = { pipeline: agent.pipeline, controls, publish, log: new FakeLogger() };
-  return { agent, responses, inbox: new Inbox({ topics, routes }, rooms) };
+  const lessons: string[] = [];
+  const learn = ({ payload }: IncomingMessage) => {
+    lessons.push(new TextDecoder().decode(payload));
+    return Promise.resolve();
+  };
+  const rooms = { pipeline: agent.pipeline, controls, learn, publish, log: new FakeLogger() };
+  return { agent, lessons, responses, inbox: new Inbox({ topics, routes }, rooms) };
 }
 
 describe("the inbox", () => {
-  test("subscribes to the routes, cancel and the control verbs, each once", async () => {
+  test("subscribes to the routes, cancel, feedback and the control verbs, each once", async () => {
     const { inbox: under } = await inbox();
     expect(under.filters).toEqual([
       "pipit/board/ask",
       "$share/pool/pipit/pool/+/ask",
       "room/+/say",
       "pipit/board/cancel",
+      "pipit/board/feedback",
       "pipit/board/control/+",
     ]);
   });
@@ -45,6 +51,13 @@ describe("the inbox", () => {
     await under.handle(messageOf("a", { topic, arrivedMs: agent.clock.nowMs() }));
     await drain();
     expect(agent.published.map((message) => message.topic)).toEqual([reply]);
+  });
+
+  test("learns from feedback, but not from a retained one", async () => {
+    const { lessons, inbox: under } = await inbox();
+    await under.handle(messageOf('{"id":"1","label":"lights"}', { topic: "pipit/board/feedback" }));
+    await under.handle(messageOf('{"id":"2","label":"music"}', { topic: "pipit/board/feedback", retained: true }));
+    expect(lessons).toEqual(['{"id":"1","label":"lights"}']);
   });
 
   test("acknowledges what belongs to no route", async () => {
