@@ -56,6 +56,17 @@ export class BatchSteering {
     return batch;
   };
 
+  /**
+   * Around a batch that the library puts together without asking `prioritize`: an encoder's. Without it an encoder that is
+   * alone would keep all cores it was loaded with, and spin beside any neighbour (5 ms a sentence became 500 here).
+   */
+  encoding<T>(run: () => Promise<T>): Promise<T> {
+    const threads = performance.now() < this.#fusedUntilMs ? 1 : this.#threads.prefill;
+    // While a decoder's batch runs, the limit is that batch's.
+    if (this.#running === undefined && this.#llama.maxThreads !== threads) this.#llama.maxThreads = threads;
+    return run();
+  }
+
   /** Called by whoever first gets a result of the running batch. */
   batchEnded(): void {
     const running = this.#running;

@@ -3,22 +3,35 @@ import type { Llama, LlamaEmbeddingContext, LlamaModel, Token } from "node-llama
 import { RequestError } from "../core/errors.ts";
 import type { Embeddings, ModelSpec } from "../core/ports.ts";
 import { WordPiece } from "../core/word-piece.ts";
+import type { BatchSteering } from "./batch-steering.ts";
 
 export class Encoder {
   readonly #model: LlamaModel;
   readonly #context: LlamaEmbeddingContext;
+  readonly #batches: BatchSteering;
   readonly contextTokens: number;
   /** For WordPiece vocabularies: the library's own splits Hangul, Devanagari and very long words otherwise than the reference. */
   readonly #wordPiece: WordPiece | undefined;
 
-  private constructor(model: LlamaModel, context: LlamaEmbeddingContext, contextTokens: number) {
+  private constructor(
+    model: LlamaModel,
+    context: LlamaEmbeddingContext,
+    contextTokens: number,
+    batches: BatchSteering,
+  ) {
     this.#model = model;
     this.#context = context;
+    this.#batches = batches;
     this.contextTokens = contextTokens;
     this.#wordPiece = wordPieceOf(model);
   }
 
-  static async load(llama: Llama, spec: ModelSpec, onProgress: (fraction: number) => void): Promise<Encoder> {
+  static async load(
+    llama: Llama,
+    spec: ModelSpec,
+    batches: BatchSteering,
+    onProgress: (fraction: number) => void,
+  ): Promise<Encoder> {
     const model = await llama.loadModel({
       modelPath: spec.path,
       gpuLayers: 0,
@@ -33,7 +46,7 @@ export class Encoder {
       threads: spec.maxThreads,
       ignoreMemorySafetyChecks: true,
     });
-    return new Encoder(model, context, contextTokens);
+    return new Encoder(model, context, contextTokens, batches);
   }
 
   get trainContextTokens(): number {
@@ -54,7 +67,8 @@ export class Encoder {
       this.#check(ids.length);
       // The library returns an empty vector for no tokens at all; [CLS] alone is what the reference pools then, with [SEP].
       const { bos } = this.#model.tokens;
-      const { vector } = await this.#context.getEmbeddingFor(ids.length === 0 && bos !== null ? [bos] : ids);
+      const input = ids.length === 0 && bos !== null ? [bos] : ids;
+      const { vector } = await this.#batches.encoding(() => this.#context.getEmbeddingFor(input));
       vectors.push(Float32Array.from(vector));
       tokens.push(ids.length);
     }

@@ -59,7 +59,7 @@ export class ModelHost {
     const { llama, batches } = await this.#open(spec.maxThreads);
     await this.#unload(spec.kind);
     if (spec.kind === "decoder") this.#decoder = await Decoder.load(llama, spec, batches, onProgress);
-    else this.#encoder = await Encoder.load(llama, spec, onProgress);
+    else this.#encoder = await Encoder.load(llama, spec, batches, onProgress);
     const model = this.#decoder && spec.kind === "decoder" ? this.#decoder : this.#requireEncoder();
     return {
       name: spec.name,
