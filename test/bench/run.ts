@@ -7,6 +7,7 @@ import { type Bench, reaches, type Row } from "./bench.ts";
 const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   "main-job": () => import("./main-job.ts"),
   governor: () => import("./governor.ts"),
+  classify: () => import("./classify.ts"),
   journal: () => import("./journal.ts"),
 };
 
