@@ -13,6 +13,7 @@ export default defineConfig({
       project("unit", ["test/unit/**/*.test.ts", "test/contract/**/*.test.ts"], 10_000),
       project("integration", ["test/integration/**/*.test.ts"], 60_000, false),
       project("model", ["test/model/**/*.test.ts"], 120_000, false),
+      project("system", ["test/system/**/*.test.ts"], 600_000, false),
     ],
   },
 });
