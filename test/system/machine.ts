@@ -10,9 +10,9 @@ import { baseRoot, succeeds } from "./base-root.ts";
 
 const DISK = "3G";
 const BOOT_MS = 120_000;
-/** Network of the test hosts: a bridge of our own, on this machine only. */
-export const BRIDGE = "pipit-br0";
-const SUBNET = "10.213.77";
+/** Network of the test hosts: a bridge of our own, on this machine only, one for each test process. */
+const BRIDGE = `pipit-br${process.pid % 10_000}`;
+const SUBNET = `10.213.${process.pid % 250}`;
 const CGROUPS = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"].filter((path) =>
   existsSync(path),
 );
@@ -226,7 +226,6 @@ function readOr(fallback: string, path: string): string {
 }
 
 function makeBridge(): void {
-  succeeds("ip", ["link", "del", BRIDGE]);
   execFileSync("ip", ["link", "add", BRIDGE, "type", "bridge"]);
   execFileSync("ip", ["addr", "add", `${SUBNET}.1/24`, "dev", BRIDGE]);
   execFileSync("ip", ["link", "set", BRIDGE, "up"]);
