@@ -23,13 +23,14 @@ if (values.help || load === undefined) {
 
 const { bench } = await load();
 const machine = `${cpus()[0]?.model ?? "unknown CPU"}, ${cpus().length} cores, ${(totalmem() / 2 ** 30).toFixed(0)} GiB`;
-console.log(`${bench.name}: ${bench.summary}\n${machine}, ${new Date().toISOString().slice(0, 10)}\n`);
+const date = new Date().toISOString().slice(0, 10);
+console.log(`${bench.name}: ${bench.summary}\n${machine}, ${date}\n`);
 const rows: Row[] = [];
 await bench.run((row) => {
   rows.push(row);
   console.log(line(row));
 });
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: bench.name, machine, rows }, null, 2)}\n`);
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: bench.name, machine, date, rows }, null, 2)}\n`);
 process.exit(rows.some((row) => reaches(row) === false) ? 1 : 0);
 
 function line(row: Row): string {
