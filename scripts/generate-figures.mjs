@@ -8,12 +8,19 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = join(root, "docs/figures");
 const readme = join(root, "README.md");
 
-const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".json")).sort() : [];
+const files = existsSync(folder)
+  ? readdirSync(folder)
+      .filter((name) => name.endsWith(".json"))
+      .sort()
+  : [];
 const tables = files.map((name) => table(JSON.parse(readFileSync(join(folder, name), "utf8"))));
 const section = tables.length === 0 ? "" : `\n## Measured\n\n${tables.join("\n")}\n`;
 
 const text = readFileSync(readme, "utf8");
-const wanted = text.replace(/(<!-- figures:.*?-->\n)[^]*?(<!-- \/figures -->)/, (_, open, close) => `${open}${section}${close}`);
+const wanted = text.replace(
+  /(<!-- figures:.*?-->\n)[^]*?(<!-- \/figures -->)/,
+  (_, open, close) => `${open}${section}${close}`,
+);
 if (!process.argv.includes("--check")) writeFileSync(readme, wanted);
 else if (wanted !== text) {
   process.stderr.write("README.md has other figures than docs/figures: run node scripts/generate-figures.mjs\n");
