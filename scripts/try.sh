@@ -26,5 +26,5 @@ require_node
 require_python
 install_packages
 build
-fetch_model smollm2-135m-instruct-q4_1
+for model in smollm2-135m-instruct-q4_1 all-minilm-l6-v2-q8_0; do fetch_model "$model"; done
 exec node dist/main.js demo "${demo[@]}"

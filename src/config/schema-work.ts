@@ -143,13 +143,6 @@ export const queue = {
     max: 100_000,
     default: 64,
   }),
-  max_bytes: integer({
-    doc: "Most bytes of all waiting questions.",
-    min: 4096,
-    max: 1024 ** 3,
-    unit: "bytes",
-    default: 4 * 1024 ** 2,
-  }),
   max_payload_bytes: integer({
     doc: "Largest payload of a request; more is refused as `too_large`.",
     min: 256,

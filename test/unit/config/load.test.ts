@@ -132,7 +132,7 @@ describe("values as text", () => {
       ...HOME,
       PIPIT_ANSWER_TEMPERATURE: "0.7",
       PIPIT_BROKER_INSECURE: "yes",
-      PIPIT_QUEUE_MAX_BYTES: "2 MiB",
+      PIPIT_JOURNAL_MAX_BYTES: "2 MiB",
       PIPIT_LOG_REDACT: "a, b.c",
       PIPIT_BROKER_PROTOCOL_VERSION: "4",
       PIPIT_CLASSIFY_LABELS: '["warm", {"name": "cold", "description": "below 10 degrees"}]',
@@ -141,7 +141,7 @@ describe("values as text", () => {
     const { config } = loadConfig({ env });
     expect(config.answer.temperature).toBe(0.7);
     expect(config.broker.insecure).toBe(true);
-    expect(config.queue.maxBytes).toBe(2_097_152);
+    expect(config.journal.maxBytes).toBe(2_097_152);
     expect(config.log.redact).toEqual(["a", "b.c"]);
     expect(config.broker.protocolVersion).toBe(4);
     expect(config.classify.labels).toEqual([{ name: "warm" }, { name: "cold", description: "below 10 degrees" }]);
@@ -167,13 +167,13 @@ describe("problems", () => {
     const temp = tempDirectory();
     const file = temp.write("pipit.yaml", "broker:\n  keepalive_s: 0\nlog:\n  level: loud\n");
     const env = { ...HOME, PIPIT_QUEUE_MAX_QUESTIONS: "many" };
-    const load = () => loadConfig({ file, env, args: { set: ["answer.temperature=3", "queue.max_bytes"] } });
+    const load = () => loadConfig({ file, env, args: { set: ["answer.temperature=3", "queue.max_questions"] } });
     expect(load).toThrow(PipitError);
     expect(load).toThrow(expect.objectContaining({ kind: "config", code: "config_invalid" }) as Error);
     expect(load).toThrow(
       [
         "the configuration has 5 problems:",
-        "  queue.max_bytes: needs a value: --set section.key=value (--set)",
+        "  queue.max_questions: needs a value: --set section.key=value (--set)",
         `  broker.keepalive_s: must be a whole number from 5 to 65535 s, is 0 (${file}:2)`,
         `  log.level: must be one of debug, info, warn, error, is "loud" (${file}:4)`,
         '  queue.max_questions: must be a whole number from 1 to 100000, is "many" (PIPIT_QUEUE_MAX_QUESTIONS)',
