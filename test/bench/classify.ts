@@ -73,7 +73,7 @@ class Rig {
       batchTokens: 64,
       ...shape,
     });
-    engine.setThreads({ prefill: 2, decode: 2 });
+    await setBestThreads(engine);
     return new Rig(engine, decoder);
   }
 
@@ -104,6 +104,21 @@ class Rig {
     }
     return evaluate(judged, names);
   }
+}
+
+/** One thread or two, whichever is faster beside what else runs here: what the governor of an agent would come to. */
+async function setBestThreads(engine: ChildEngine): Promise<void> {
+  const texts = dev.slice(0, 20).map(({ text }) => text);
+  const took = new Map<number, number>();
+  for (const threads of [1, 2, 1, 2]) {
+    engine.setThreads({ prefill: threads, decode: threads });
+    const startedMs = performance.now();
+    await engine.embed(texts);
+    const ms = performance.now() - startedMs;
+    took.set(threads, Math.max(ms, took.get(threads) ?? 0));
+  }
+  const best = (took.get(2) ?? 0) < (took.get(1) ?? 0) ? 2 : 1;
+  engine.setThreads({ prefill: best, decode: best });
 }
 
 /** Of a stored model; `pipit models fetch NAME` gets it. */
