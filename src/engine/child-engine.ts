@@ -200,7 +200,7 @@ export class ChildEngine implements Engine, HealthSource {
       child.on("message", (message: FromChild) => {
         this.#messages += 1;
         if (message.type === "up") resolve();
-        else if (message.type === "step") this.#events.onStep?.(message.step);
+        else if (message.type === "steps") for (const step of message.steps) this.#events.onStep?.(step);
         else this.#pending.receive(message);
       });
     });

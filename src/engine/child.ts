@@ -2,13 +2,15 @@
 import { writeFileSync } from "node:fs";
 import { PipitError, toError } from "../core/errors.ts";
 import { ModelHost } from "./model-host.ts";
+import { PieceReports, StepReports } from "./reports.ts";
 import type { FromChild, ToChild, WireError } from "./protocol.ts";
 
 /** If the board runs out of memory the kernel shall take this process first; the parent starts another one. */
 const OOM_SCORE_ADJUST = "500";
 
 const running = new Map<number, AbortController>();
-const host = new ModelHost((step) => send({ type: "step", step }));
+const steps = new StepReports((reports) => send({ type: "steps", steps: reports }));
+const host = new ModelHost((step) => steps.add(step));
 
 function send(message: FromChild): void {
   // A parent that is going away is no error of ours: `disconnect` follows.
@@ -19,12 +21,14 @@ async function run(call: Extract<ToChild, { type: "call" }>): Promise<void> {
   const { id } = call;
   const controller = new AbortController();
   running.set(id, controller);
+  const pieces = new PieceReports((piece) => send({ type: "piece", id, piece }));
   try {
     const value = await host.call(call.name, call.argument, {
       signal: controller.signal,
-      onPiece: (piece) => send({ type: "piece", id, piece }),
+      onPiece: (piece) => pieces.add(piece),
       onProgress: (fraction) => send({ type: "progress", id, fraction }),
     });
+    steps.flush();
     send({ type: "result", id, value });
   } catch (thrown) {
     send({ type: "error", id, error: wireError(thrown) });

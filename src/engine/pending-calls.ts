@@ -47,7 +47,7 @@ export class PendingCalls {
     });
   }
 
-  receive(message: Exclude<FromChild, { type: "up" | "step" }>): void {
+  receive(message: Exclude<FromChild, { type: "up" | "steps" }>): void {
     const call = this.#calls.get(message.id);
     switch (message.type) {
       case "piece":

@@ -45,4 +45,4 @@ export type FromChild =
   | { type: "error"; id: number; error: WireError }
   | { type: "piece"; id: number; piece: Piece }
   | { type: "progress"; id: number; fraction: number }
-  | { type: "step"; step: Step };
+  | { type: "steps"; steps: Step[] };
