@@ -40,7 +40,7 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
       board.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
       board.sh("chown root:root /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys");
       board.sh(
-        "cd /root && tar -xJf pipit.tar.xz && pipit-1.0.0/install.sh </dev/null && rm -rf pipit-1.0.0 pipit.tar.xz *.gguf",
+        "cd /root && tar -xJf pipit.tar.xz && release/install.sh </dev/null && rm -rf release pipit.tar.xz *.gguf",
       );
     }
   }, 900_000);

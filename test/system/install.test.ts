@@ -41,7 +41,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     board.put(shop.bundle({ version: "1.0.0" }), "root/pipit.tar.xz");
     board.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
     const startedMs = performance.now();
-    board.sh("cd /root && tar -xJf pipit.tar.xz && cd pipit-1.0.0 && ./install.sh </dev/null");
+    board.sh("cd /root && tar -xJf pipit.tar.xz && cd release && ./install.sh </dev/null");
     const answer = board.sh("pipit ask 'What is the capital of France?'");
     const seconds = (performance.now() - startedMs) / 1000;
     console.log(`install to answer: ${seconds.toFixed(1)} s`);
@@ -61,7 +61,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
 
   it("may be installed again: nothing changes, nothing stops working", () => {
     board.sh("cp /etc/pipit/pipit.yaml /root/before.yaml; printf '\\n# mine\\n' >>/etc/pipit/pipit.yaml");
-    board.sh("cd /root/pipit-1.0.0 && ./install.sh </dev/null");
+    board.sh("cd /root/release && ./install.sh </dev/null");
     expect(board.sh("tail -n 1 /etc/pipit/pipit.yaml").trim()).toBe("# mine");
     expect(examPasses()).toBe(true);
   });

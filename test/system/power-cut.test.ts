@@ -1,7 +1,7 @@
 // Power cuts at every step of an update: the container is killed and only what had been synced to its disk survives. After
 // the next boot the board must stand on the old or on the new release, answer the golden questions, and have no marker left.
 // PIPIT_POWER_CUTS sets how many cuts are made (20; more by hand).
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { whyNoContainers } from "./base-root.ts";
@@ -12,7 +12,7 @@ const reason = whyNoContainers() ?? (modelFile() ? undefined : "the model is not
 const CUTS = Number(process.env["PIPIT_POWER_CUTS"] ?? 20);
 /** Every phase of an update that is committed, and of one that is reverted. */
 const GOOD = ["baseline", "arming", "armed", "flipped", "gating", "committing", "committed"];
-const BAD = ["flipped", "gating", "reverting", "undone", "reverted"];
+const BAD = ["flipped", "gating", "reverting", "undone"];
 /** Cuts between the phases: milliseconds after the marker is written. */
 const BETWEEN = [5, 20, 60, 150, 400, 900, 1600, 2500];
 
@@ -44,8 +44,7 @@ describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reaso
       board.put(shop.bundle({ version, ...(change && { change }) }), `root/${version}.tar.xz`);
     }
     board.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
-    board.sh("cd /root && tar -xJf 1.0.0.tar.xz && pipit-1.0.0/install.sh </dev/null && rm -rf pipit-1.0.0");
-    board.sh("mkdir -p /etc/systemd/system/pipit-update.service.d && sync");
+    board.sh("cd /root && tar -xJf 1.0.0.tar.xz && release/install.sh </dev/null && rm -rf release");
   }, 600_000);
 
   afterAll(async () => {
@@ -59,14 +58,17 @@ describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reaso
     const before = version();
     if (!board.sh("ls /opt/pipit/releases").includes(target)) board.sh(`pipitctl stage /root/${target}.tar.xz`);
     board.sh("sync");
-    const update = board.start(`pipitctl apply ${target}`);
-    const phase = join(board.root, "var/lib/pipit-update/phase");
-    const started = readPhase(phase);
-    await until(
-      Date.now() + 120_000,
-      `phase ${at}`,
-      () => readPhase(phase) !== started && readPhase(phase).includes(`phase=${at}\n`),
+    // Most phases last milliseconds: the update is held there; the drop-in lies in memory and goes with the power.
+    const folder = "/run/systemd/system/pipit-update.service.d";
+    const hold = afterMs === 0 ? at : "";
+    board.sh(
+      `mkdir -p ${folder}; printf '[Service]\\nEnvironment=PIPITCTL_HOLD_AT=${hold}\\n' >${folder}/hold.conf; systemctl daemon-reload`,
     );
+    board.sh("rm -f /var/lib/pipit-update/phase");
+    const update = board.start(`pipitctl apply ${target}`);
+    const kept = join(board.root, "var/lib/pipit-update");
+    const reached = () => (hold ? readPhase(kept).startsWith(`phase=${at}\n`) : existsSync(join(kept, "pending")));
+    await until(Date.now() + 120_000, `phase ${at}`, reached);
     await new Promise((resolve) => setTimeout(resolve, afterMs));
     await board.powerCut();
     await update;
@@ -81,9 +83,9 @@ describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reaso
   const version = () => board.sh("sed -n s/^VERSION=//p /opt/pipit/current/release.env").trim();
 });
 
-function readPhase(file: string): string {
+function readPhase(folder: string): string {
   try {
-    return readFileSync(file, "utf8");
+    return readFileSync(join(folder, "phase"), "utf8");
   } catch {
     return "";
   }

@@ -3,10 +3,15 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 
 const REPO = resolve(import.meta.dirname, "../..");
 export const MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/** Most of a release by size, and the same in every variant. */
+const COMMON = ["bin/node", "app/node_modules"];
+/** Every bundle unpacks into `release/`. */
+const RENAME = "--transform='s,^[^/]*,release,'";
 
 export interface Variant {
   version: string;
@@ -47,8 +52,29 @@ export class ReleaseShop {
     this.#sign(tree);
     tamper?.(tree);
     const file = join(this.folder, `${name}.tar.xz`);
-    execFileSync("sh", ["-c", `tar --sort=name -cf - ${name} | xz -0 -T2 >${file}`], { cwd: this.folder });
+    execFileSync(
+      "sh",
+      [
+        "-c",
+        `(cat ${this.#common()}; tar -cf - ${RENAME} --exclude=${COMMON.join(" --exclude=")} ${name} | xz -0) >${file}`,
+      ],
+      {
+        cwd: this.folder,
+      },
+    );
     rmSync(tree, { recursive: true });
+    return file;
+  }
+
+  /** What all variants share, packed once: an archive without its end, which another xz stream continues. */
+  #common(): string {
+    const file = join(this.folder, "common.tar.xz");
+    if (existsSync(file)) return file;
+    const tree = basename(this.tree());
+    const parts = COMMON.map((part) => `${tree}/${part}`).join(" ");
+    execFileSync("sh", ["-c", `tar -b1 -cf - ${RENAME} ${parts} | head -c -1024 | xz -0 -T2 >${file}`], {
+      cwd: this.folder,
+    });
     return file;
   }
 
