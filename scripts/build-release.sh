@@ -81,11 +81,22 @@ modules() {
   cp -a "$kept" "$2"
 }
 
+# native ARCH DIR: every native file is built for the architecture (ELF class and machine). An npm package can be wrong:
+# node-llama-cpp 3.22.1 ships 64-bit files as linux-armv7l.
+native() {
+  case $1 in armv7) wanted="01 28" ;; arm64) wanted="02 b7" ;; x64) wanted="02 3e" ;; esac
+  find "$2" -type f \( -name '*.node' -o -name '*.so' -o -path '*/bin/node' \) | while read -r file; do
+    found=$(od -An -tx1 -N 19 "$file" | tr -d '\n' | awk '{ print $5, $19 }')
+    [ "$found" = "$wanted" ] || fail "${file#"$2"/} is not built for $1 (ELF class and machine $found, expected $wanted)"
+  done
+}
+
 # tree ARCH DIR: everything a release holds, but the manifest.
 tree() {
   mkdir -p "$2/app" "$2/systemd" "$2/share/doc"
   runtime "$1" "$2"
   modules "$1" "$2/app/node_modules"
+  native "$1" "$2"
   cp -R "$work/dist" "$2/app/dist"
   cp -R "$repo/config" "$2/app/config"
   node "$repo/scripts/release/app-package.mjs" "$repo/package.json" "$version" >"$2/app/package.json"
