@@ -85,7 +85,7 @@ modules() {
 # node-llama-cpp 3.22.1 ships 64-bit files as linux-armv7l.
 native() {
   case $1 in armv7) wanted="01 28" ;; arm64) wanted="02 b7" ;; x64) wanted="02 3e" ;; esac
-  find "$2" -type f \( -name '*.node' -o -name '*.so' -o -path '*/bin/node' \) | while read -r file; do
+  find "$2/app" "$2/bin/node" -type f \( -name '*.node' -o -name '*.so' -o -name node \) | while read -r file; do
     found=$(od -An -tx1 -N 19 "$file" | tr -d '\n' | awk '{ print $5, $19 }')
     [ "$found" = "$wanted" ] || fail "${file#"$2"/} is not built for $1 (ELF class and machine $found, expected $wanted)"
   done
