@@ -130,8 +130,9 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
     };
     return new Promise((done) => {
       execFile(
-        join(REPO, "scripts/fleet.sh"),
-        ["-i", join(folder, "inventory.yml"), ...args],
+        "setsid",
+        // Ansible sets the terminal's modes, which stops it in a background job: it gets a session without one.
+        ["--wait", join(REPO, "scripts/fleet.sh"), "-i", join(folder, "inventory.yml"), ...args],
         { env, maxBuffer: 1 << 26 },
         (error, stdout, stderr) => {
           done({ code: error === null ? 0 : Number(error.code), stdout, stderr });
