@@ -17,6 +17,8 @@ export interface JournalLimits {
 
 export const MIN_JOURNAL_BYTES = 128 * 1024;
 export const DEFAULT_JOURNAL_BYTES = 16 * 1024 * 1024;
+/** The pid file of the lock lies in the same directory; a file takes a block. */
+const LOCK_BYTES = 4096;
 /** A settled question takes about this much on disk once its reply is dropped. */
 const FINISHED_RECORD_BYTES = 160;
 
@@ -30,7 +32,7 @@ export function journalLimits(maxBytes: number, retention: Partial<Retention> = 
   return {
     segmentBytes,
     segments: 16,
-    carryAboveBytes: maxBytes - 2 * segmentBytes,
+    carryAboveBytes: maxBytes - 2 * segmentBytes - LOCK_BYTES,
     unfinishedBytes: Math.floor(maxBytes / 2),
     retention: {
       ...wanted,
