@@ -54,7 +54,7 @@ export class Machine {
     if (bridgeUsers++ === 0) makeBridge();
     for (const cgroup of this.#cgroups) mkdirSync(cgroup, { recursive: true });
     const join_ = this.#cgroups.map((cgroup) => `echo $$ >${cgroup}/cgroup.procs`).join("; ");
-    const nspawn = `exec systemd-nspawn --quiet -D ${this.root} --machine=${this.name} --boot --register=no --keep-unit --console=pipe --network-bridge=${BRIDGE}`;
+    const nspawn = `exec systemd-nspawn --quiet -D ${this.root} --machine=${this.name}-${process.pid} --hostname=${this.name} --boot --register=no --keep-unit --console=pipe --network-bridge=${BRIDGE}`;
     const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" };
     this.#container = spawn("sh", ["-c", `${join_}; ${nspawn}`], { env, stdio: "ignore" });
     const booted = Date.now() + BOOT_MS;
