@@ -9,7 +9,6 @@ const options = {
   ...QUESTION_OPTIONS,
   stream: { type: "boolean" },
   "no-stream": { type: "boolean" },
-  session: { type: "string" },
   "max-tokens": { type: "string" },
   temperature: { type: "string" },
 } as const;
@@ -20,7 +19,6 @@ Asks an agent over MQTT and prints its answer.
 
       --stream            print the answer as it is written (default on a terminal)
       --no-stream         wait for the whole answer
-      --session NAME      questions of one session share their conversation
       --max-tokens N      longest answer
       --temperature X     0 always answers the same
 ${local ? "      --local             answer here, with a model in this process, without a broker\n" : ""}${QUESTION_HELP}`;
@@ -52,7 +50,6 @@ function generationOptions({ values, isTty, json }: CommandContext, screen: Scre
   const more: AskOptions = {};
   const stream = values["stream"] === true || (isTty && values["no-stream"] !== true);
   if (stream && !json) more.stream = (piece) => screen.add(piece);
-  if (typeof values["session"] === "string") more.sessionId = values["session"];
   const maxTokens = numberOf(values, "max-tokens", 1, 1_000_000);
   if (maxTokens !== undefined) more.maxTokens = maxTokens;
   const temperature = numberOf(values, "temperature", 0, 5);

@@ -64,8 +64,6 @@ export interface QuestionOptions {
 export interface AskOptions extends QuestionOptions {
   /** Pieces of the answer as they are written. For showing only: the text of the reply is what counts. */
   stream?: (piece: string) => void;
-  /** Questions of one session share their conversation. */
-  sessionId?: string;
   maxTokens?: number;
   temperature?: number;
 }
@@ -257,8 +255,8 @@ function deviceFault(device: string): string | undefined {
   return /^[A-Za-z0-9_.-]+$/.test(device) ? undefined : `device "${device}" is not made of A-Z a-z 0-9 _ . -`;
 }
 
-function generationFields({ maxTokens, temperature, sessionId }: AskOptions): object {
-  return { max_tokens: maxTokens, temperature, session: sessionId };
+function generationFields({ maxTokens, temperature }: AskOptions): object {
+  return { max_tokens: maxTokens, temperature };
 }
 
 function clientOptions(

@@ -51,10 +51,10 @@ function run(
 describe("pipit ask", () => {
   test("prints the answer and exits 0", async () => {
     const { agent, url } = await agentOnBroker();
-    const values = { broker: url, "max-tokens": "20", session: "s", "deadline-ms": "5000" };
+    const values = { broker: url, "max-tokens": "20", "deadline-ms": "5000" };
     const { code, output } = run(ask, values, ["What", "is", "it?"]);
     const asked = await agent.asked.take();
-    expect(asked.json).toMatchObject({ text: "What is it?", max_tokens: 20, session: "s", deadline_ms: 5_000 });
+    expect(asked.json).toMatchObject({ text: "What is it?", max_tokens: 20, deadline_ms: 5_000 });
     expect(asked.json["stream"]).toBeUndefined();
     await agent.answer(asked, { text: "A test." });
     expect([await code, output.stdout, output.stderr]).toEqual([0, "A test.\n", ""]);
