@@ -111,12 +111,13 @@ export class Governance {
   }
 
   /** The governor as the pipeline sees it: a question ends a calibration at once. */
-  ofQuestions(): Pick<Governor, "current" | "forQuestion"> {
+  ofQuestions(): Pick<Governor, "current" | "forQuestion" | "expectedMs"> {
     const { governor, calibrator } = this;
     return {
       get current() {
         return governor.current;
       },
+      expectedMs: (phase) => governor.expectedMs(phase),
       forQuestion: (courtesy) => {
         void calibrator.interrupt();
         return governor.forQuestion(courtesy);

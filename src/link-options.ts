@@ -10,10 +10,11 @@ const PACKET_BYTES = { times: 4, least: 262_144 };
 const PROTOCOLS = { auto: "auto", 5: "5", 4: "3.1.1" } as const;
 
 export function linkOptionsOf(
-  { broker, device, queue }: Config,
+  config: Config,
   secret: LoadedConfig["secret"],
   more: Partial<LinkOptions> = {},
 ): LinkOptions {
+  const { broker, device } = config;
   return {
     url: broker.url,
     clientId: broker.clientId,
@@ -27,12 +28,13 @@ export function linkOptionsOf(
     sessionExpirySeconds: broker.sessionExpiryS,
     receiveMaximum: broker.receiveMaximum,
     connectTimeoutMs: broker.connectTimeoutMs,
-    maxPacketBytes: maxPacketBytes(queue),
+    maxPacketBytes: maxPacketBytes(config),
     ...more,
   };
 }
 
-export function brokerOptionsOf({ broker, queue }: Config): EmbeddedBrokerOptions {
+export function brokerOptionsOf(config: Config): EmbeddedBrokerOptions {
+  const { broker } = config;
   const { embeddedCertFile: certFile, embeddedKeyFile: keyFile, embeddedCaFile: caFile } = broker;
   return {
     host: broker.embeddedHost,
@@ -40,11 +42,12 @@ export function brokerOptionsOf({ broker, queue }: Config): EmbeddedBrokerOption
     webSocketPort: broker.embeddedWebsocketPort,
     usersFile: broker.embeddedUsersFile,
     accessFile: broker.embeddedAccessFile,
-    maxPacketBytes: maxPacketBytes(queue),
+    maxPacketBytes: maxPacketBytes(config),
     ...(certFile && keyFile && { tls: { certFile, keyFile, ...(caFile && { caFile }) } }),
   };
 }
 
-function maxPacketBytes({ maxPayloadBytes }: Config["queue"]): number {
-  return Math.max(PACKET_BYTES.least, PACKET_BYTES.times * maxPayloadBytes);
+function maxPacketBytes({ queue, routes }: Config): number {
+  const payloads = [queue.maxPayloadBytes, ...routes.map(({ maxPayloadBytes }) => maxPayloadBytes ?? 0)];
+  return Math.max(PACKET_BYTES.least, PACKET_BYTES.times * Math.max(...payloads));
 }

@@ -83,8 +83,8 @@ export class Rooms {
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
-        limits: { maxPayloadBytes: config.queue.maxPayloadBytes, ownFilters },
-        maxQuestions: config.queue.maxQuestions,
+        limits: { ownFilters },
+        bounds: config.queue,
         concurrency: () => this.governance.governor.current.sequences,
         governor: this.governance.ofQuestions(),
         makeId: () => randomUUID(),

@@ -6,6 +6,7 @@ import type { ValuesOf } from "./key-lists.ts";
 import { replyFilters, subscriptionFault, templateFault, topicFilter } from "./key-topics.ts";
 import { choice, decimal, integer, required, text } from "./key.ts";
 import type { Reading } from "./key.ts";
+import { routeLimits, routeSenderFault } from "./schema-limits.ts";
 import { COURTESIES } from "./schema-service.ts";
 import { LIMITS, MAX_SYSTEM_CHARACTERS } from "./schema-work.ts";
 
@@ -49,6 +50,8 @@ export const routeKeys = {
   }),
   deadline_ms: integer({ doc: "Longest wait for a reply, from arrival.", ...LIMITS.deadlineMs }),
   max_text_characters: integer({ doc: "Longest text of a request.", ...LIMITS.maxTextCharacters }),
+  max_payload_bytes: integer({ doc: "Largest payload of a request.", ...LIMITS.maxPayloadBytes }),
+  ...routeLimits,
   priority: integer({ doc: "Place in the queue: 9 first, 0 last.", min: 0, max: 9 }),
   courtesy: choice({ doc: "How much of a busy board its questions may take.", values: COURTESIES }),
 };
@@ -66,9 +69,12 @@ export const routes = list<RouteValues, never[]>(record(routeKeys, "a route with
 /** What is wrong within one route although each of its keys is right. */
 function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
   const { filter: subscribed, reply_topic: reply } = route;
+  if (subscribed !== undefined) {
+    const fault = routeSenderFault(route.sender, wildcardsOf(subscribed).length);
+    if (fault !== undefined) reading.fault(fault, "sender");
+  }
   if (subscribed !== undefined && reply !== undefined) {
-    const levels = withoutShare(subscribed).split("/");
-    const wildcards = levels.filter((level) => level === "+" || level === "#").length;
+    const wildcards = wildcardsOf(subscribed).length;
     const highest = Math.max(0, ...[...reply.matchAll(/\{(\d+)\}/g)].map((match) => Number(match[1])));
     if (highest > wildcards) {
       reading.fault(`names {${highest}}, but ${subscribed} has only ${wildcards} of + and #`, "reply_topic");
@@ -76,7 +82,7 @@ function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
     // Whatever the wildcards matched: would the answer be read as a question again?
     const answered = fillTemplate(
       reply,
-      levels.filter((level) => level === "+" || level === "#").map(() => "x"),
+      wildcardsOf(subscribed).map(() => "x"),
     );
     if (matchFilter(withoutShare(subscribed), answered) !== undefined) {
       reading.fault(
@@ -89,4 +95,10 @@ function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
   const known = new Set(route.labels.map((label) => label.name));
   const foreign = route.examples.find(({ label }) => label !== undefined && !known.has(label));
   if (foreign !== undefined) reading.fault(`has the label ${foreign.label}, which is not among the labels`, "examples");
+}
+
+function wildcardsOf(filter: string): string[] {
+  return withoutShare(filter)
+    .split("/")
+    .filter((level) => level === "+" || level === "#");
 }

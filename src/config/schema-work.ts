@@ -9,6 +9,7 @@ export const LIMITS = {
   temperature: { min: 0, max: 2 },
   deadlineMs: { min: 100, max: 86_400_000, unit: "ms" },
   maxTextCharacters: { min: 1, max: 1_000_000, unit: "characters" },
+  maxPayloadBytes: { min: 256, max: 16 * 1024 ** 2, unit: "bytes" },
 } as const;
 export const MAX_SYSTEM_CHARACTERS = 20_000;
 
@@ -138,16 +139,28 @@ export const classify = {
 
 export const queue = {
   max_questions: integer({
-    doc: "Most questions waiting; more are refused as `busy`.",
+    doc: "Most questions waiting; more are refused as `busy`. One sender alone gets at most three quarters of the places.",
     min: 1,
     max: 100_000,
     default: 64,
   }),
+  max_bytes: integer({
+    doc: "Most bytes that the messages of waiting questions may have together; more are refused as `busy`.",
+    min: 1024,
+    max: 1024 ** 3,
+    unit: "bytes",
+    default: 4 * 1024 ** 2,
+  }),
+  max_wait_ms: integer({
+    doc: "Longest expected wait before work on a question begins; more are refused as `busy`, however long they would wait.",
+    min: 100,
+    max: 86_400_000,
+    unit: "ms",
+    default: 600_000,
+  }),
   max_payload_bytes: integer({
     doc: "Largest payload of a request; more is refused as `too_large`.",
-    min: 256,
-    max: 16 * 1024 ** 2,
-    unit: "bytes",
+    ...LIMITS.maxPayloadBytes,
     default: 65_536,
   }),
 };

@@ -5,6 +5,7 @@ import type { SecretKey } from "./key-files.ts";
 import type { ValuesOf } from "./key-lists.ts";
 import type { Key } from "./key.ts";
 import { broker, device } from "./schema-bus.ts";
+import { limits } from "./schema-limits.ts";
 import { routes } from "./schema-route.ts";
 import { control, governor, journal, log, state } from "./schema-service.ts";
 import { answer, classify, model, queue } from "./schema-work.ts";
@@ -16,6 +17,7 @@ export const sections = {
   answer,
   classify,
   queue,
+  limits,
   governor,
   control,
   state,
@@ -30,6 +32,7 @@ export const SECTION_DOCS: Record<keyof typeof sections, string> = {
   answer: "Answering questions, and limits that all tasks share.",
   classify: "Sorting texts into labels.",
   queue: "What may wait for the model.",
+  limits: "What senders may ask for; a route may say otherwise for itself.",
   governor: "What the agent may take from the board.",
   control: "What may be asked of the agent over the bus.",
   state: "What the agent keeps and tells.",

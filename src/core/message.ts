@@ -30,3 +30,8 @@ export interface OutgoingMessage {
   expirySeconds?: number;
   userProperties?: Record<string, string>;
 }
+
+/** Bytes that what the sender has chosen takes, near enough for a bound. */
+export function messageBytes({ topic, payload, responseTopic, correlationData }: IncomingMessage): number {
+  return payload.length + topic.length + (responseTopic?.length ?? 0) + (correlationData?.length ?? 0);
+}

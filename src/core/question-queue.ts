@@ -2,8 +2,11 @@
 // line is short because a board that is behind refuses early.
 import type { Question } from "./request.ts";
 
-/** A question gains one step of priority for each of these it has waited, so that a low one is answered in the end. */
+/** A waiting question gains one step of priority each time this has passed, or this part of its time if that is less. */
 const AGING_MS = 15_000;
+const AGING_PART = 1 / 20;
+/** Nothing ages beyond the highest priority there is: from there on senders take turns. */
+const HIGHEST = 9;
 
 export class QuestionQueue {
   readonly #maxQuestions: number;
@@ -31,11 +34,11 @@ export class QuestionQueue {
 
   /** The next question to work on: highest aged priority, then the sender served longest ago, then the oldest. */
   take(nowMs: number): Question | undefined {
-    const [next] = [...this.#waiting].sort((one, other) => this.#order(one, other, nowMs));
-    if (next === undefined) return undefined;
+    if (this.#waiting.length === 0) return undefined;
+    const next = this.#waiting.reduce((best, other) => (this.#order(other, best, nowMs) < 0 ? other : best));
     this.#remove(next);
     this.#servings += 1;
-    this.#served.set(senderOf(next), this.#servings);
+    this.#served.set(next.sender, this.#servings);
     this.#forgetIdleSenders();
     return next;
   }
@@ -53,7 +56,7 @@ export class QuestionQueue {
   #order(one: Question, other: Question, nowMs: number): number {
     return (
       agedPriority(other, nowMs) - agedPriority(one, nowMs) ||
-      (this.#served.get(senderOf(one)) ?? 0) - (this.#served.get(senderOf(other)) ?? 0) ||
+      (this.#served.get(one.sender) ?? 0) - (this.#served.get(other.sender) ?? 0) ||
       one.arrivedMs - other.arrivedMs
     );
   }
@@ -61,16 +64,13 @@ export class QuestionQueue {
   /** Senders without a waiting question lose their rank once there are many, so that memory stays bounded. */
   #forgetIdleSenders(): void {
     if (this.#served.size <= 4 * this.#maxQuestions) return;
-    const waiting = new Set(this.#waiting.map(senderOf));
+    const waiting = new Set(this.#waiting.map(({ sender }) => sender));
     for (const sender of this.#served.keys()) if (!waiting.has(sender)) this.#served.delete(sender);
   }
 }
 
-/** Answers to one topic are taken to be for one sender. */
-function senderOf(question: Question): string {
-  return question.replyTopic;
-}
-
-function agedPriority(question: Question, nowMs: number): number {
-  return question.priority + Math.floor((nowMs - question.arrivedMs) / AGING_MS);
+/** The lowest has caught up with the highest when less than half of its time is over, so that it is answered in the end. */
+function agedPriority({ priority, arrivedMs, deadlineMs }: Question, nowMs: number): number {
+  const stepMs = Math.min(AGING_MS, AGING_PART * (deadlineMs - arrivedMs));
+  return Math.min(HIGHEST, priority + Math.floor((nowMs - arrivedMs) / stepMs));
 }

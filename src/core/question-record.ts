@@ -3,6 +3,8 @@ import type { IncomingMessage } from "./message.ts";
 import type { AcceptedQuestion } from "./ports.ts";
 import { remainingMs } from "./remaining.ts";
 import type { Question } from "./request.ts";
+import type { Route } from "./route.ts";
+import { senderProperty } from "./sender.ts";
 
 export function recordOf(message: IncomingMessage, question: Question, wallMs: number): AcceptedQuestion {
   return {
@@ -13,8 +15,18 @@ export function recordOf(message: IncomingMessage, question: Question, wallMs: n
     deadlineWallMs: wallMs + (question.deadlineMs - question.arrivedMs),
     ...(message.responseTopic && { responseTopic: message.responseTopic }),
     ...(message.correlationData && { correlationData: message.correlationData }),
-    ...(message.userProperties && { userProperties: message.userProperties }),
+    ...senderProperties(message, question.route),
   };
+}
+
+/** Of the user properties only the one that tells the sender: the others can be thousands, and nothing reads them. */
+function senderProperties(
+  { userProperties }: IncomingMessage,
+  { sender }: Route,
+): Pick<AcceptedQuestion, "userProperties"> {
+  const name = senderProperty(sender);
+  const value = name === undefined ? undefined : userProperties?.[name];
+  return name === undefined || value === undefined ? {} : { userProperties: { [name]: value } };
 }
 
 /** The message as if it arrived now, with the time it has left. */

@@ -1,7 +1,7 @@
 // From an MQTT message to a question: what was asked, who wants the answer and by when. Pure; every refusal is a RequestError.
 import { RequestError } from "./errors.ts";
 import { checkLabels } from "./labels.ts";
-import type { IncomingMessage } from "./message.ts";
+import { type IncomingMessage, messageBytes } from "./message.ts";
 import {
   describe,
   type Fields,
@@ -13,6 +13,7 @@ import {
 } from "./request-fields.ts";
 import { questionKey, type RequestLimits, returnAddress } from "./return-address.ts";
 import type { Label, Route } from "./route.ts";
+import { senderOf } from "./sender.ts";
 
 /** Everything that work on one question needs to know; the route's settings overlaid with what the request asked for. */
 export interface Question {
@@ -20,6 +21,10 @@ export interface Question {
   /** Identity for de-duplication: correlation data or id, apart for each reply topic. */
   key: string;
   route: Route;
+  /** Who asks, for limits and turns; see sender.ts. */
+  sender: string;
+  /** Bytes of the message: what the question holds in memory and on disk. */
+  bytes: number;
   text: string;
   /** More about the text that the model shall read before it. */
   context: string | undefined;
@@ -54,7 +59,7 @@ export function parseRequest(
   limits: RequestLimits,
   makeId: () => string,
 ): Question {
-  const fields = readFields(message.payload, limits.maxPayloadBytes);
+  const fields = readFields(message.payload, route.maxPayloadBytes);
   const address = returnAddress(message, route, fields, limits, makeId);
   const text = textOf(fields, route);
   const { deadlineMs, priority, maxTokens, temperature } = boundsOf(fields, message, route);
@@ -62,6 +67,8 @@ export function parseRequest(
     ...address,
     key: questionKey(address, message),
     route,
+    sender: senderOf(route.sender, message, route.filter, address.replyTopic),
+    bytes: messageBytes(message),
     text,
     context: optionalString(fields, "context"),
     session: optionalString(fields, "session"),

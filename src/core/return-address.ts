@@ -1,5 +1,6 @@
 // Who is answered and where: the reply topic a request may choose within the rules, its identity, and the same for requests
 // that are bad. Nothing is ever published to a topic that would make the agent talk to itself.
+import { digest, shortened } from "./digest.ts";
 import { RequestError } from "./errors.ts";
 import type { IncomingMessage } from "./message.ts";
 import { type Fields, optionalString, readFields } from "./request-fields.ts";
@@ -14,12 +15,13 @@ export interface ReturnAddress {
 }
 
 export interface RequestLimits {
-  maxPayloadBytes: number;
   /** Topics the agent itself listens on: a reply there would be a loop. */
   ownFilters: readonly string[];
 }
 
 const MAX_ID_CHARACTERS = 128;
+/** Keys of 10,000 finished questions are remembered, and correlation data alone may have 64 KiB. */
+const MAX_KEY_CHARACTERS = 512;
 
 /** Throws RequestError: `bad_request` for the id, `not_allowed` for the reply topic. */
 export function returnAddress(
@@ -55,7 +57,7 @@ export function returnAddressOfBadRequest(
   limits: RequestLimits,
   makeId: () => string,
 ): ReturnAddress | undefined {
-  const fields = readableFields(message.payload, limits.maxPayloadBytes);
+  const fields = readableFields(message.payload, route.maxPayloadBytes);
   const id = textIn(fields, "id")?.slice(0, MAX_ID_CHARACTERS);
   const asked = message.responseTopic ?? textIn(fields, "reply_to");
   const own = routeReplyTopic(message, route);
@@ -72,15 +74,7 @@ export function returnAddressOfBadRequest(
  */
 export function questionKey(address: ReturnAddress, message: IncomingMessage): string {
   const own = address.correlationData?.length ? `c:${hex(address.correlationData)}` : `i:${address.id}`;
-  return `${message.topic} ${address.replyTopic} ${own} ${digest(message.payload)}`;
-}
-
-/** Two FNV-1a hashes of 32 bits: enough to tell the payloads of one id apart, no secret depends on it. */
-function digest(bytes: Uint8Array): string {
-  return [0x811c9dc5, 0x01000193]
-    .map((start) => bytes.reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193) >>> 0, start))
-    .map((hash) => hash.toString(16).padStart(8, "0"))
-    .join("");
+  return shortened(`${message.topic} ${address.replyTopic} ${own} ${digest(message.payload)}`, MAX_KEY_CHARACTERS);
 }
 
 function readableFields(payload: Uint8Array, maxPayloadBytes: number): Fields {

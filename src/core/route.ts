@@ -21,6 +21,18 @@ export interface Label {
   description?: string;
 }
 
+/** 0 is no limit. */
+export interface RateLimits {
+  questionsPerMinute: number;
+  tokensPerMinute: number;
+  openQuestions: number;
+}
+
+export interface SenderLimits extends RateLimits {
+  /** Bytes of the messages of one sender that wait or run. */
+  openBytes: number;
+}
+
 export interface Route {
   name: string;
   /** Topic filter subscribed to; `$share/<group>/…` is allowed. */
@@ -43,6 +55,13 @@ export interface Route {
   deadlineMs: number;
   /** Characters of text a request may carry. */
   maxTextCharacters: number;
+  maxPayloadBytes: number;
+  /** How the sender of a question is known; see sender.ts. */
+  sender: string;
+  /** What each sender may take of this route. */
+  senderLimits: SenderLimits;
+  /** What all its senders may take together. */
+  limits: RateLimits;
   /** 0 (last) to 9 (first) in the queue. */
   priority: number;
   courtesy: Courtesy;

@@ -5,7 +5,7 @@ import type { Plan } from "../core/plan.ts";
 import { decideThreads } from "../core/policy.ts";
 import type { Readings, ReadingsSource } from "../core/readings.ts";
 import type { Courtesy } from "../core/route.ts";
-import type { SpeedCurve } from "../core/speed-curve.ts";
+import { expectedMs, type Phase, type SpeedCurve } from "../core/speed-curve.ts";
 import { describeThreads } from "../core/thread-reason.ts";
 import type { ThreadDecision, ThreadState } from "../core/thread-state.ts";
 import type { TraceSample } from "../core/trace.ts";
@@ -149,6 +149,11 @@ export class Governor {
   setMemoryPlan(plan: Omit<Plan, "threads" | "reason">, shortage?: string): void {
     this.#plan = { ...this.#plan, ...plan };
     this.#shortage = shortage;
+  }
+
+  /** Calibrated milliseconds a token with the threads of the moment; undefined without a calibration. */
+  expectedMs(phase: Phase): number | undefined {
+    return expectedMs(this.#curve, phase, this.#plan.threads[phase]);
   }
 
   /** The calibrator drives the threads until it calls the returned function; readings and decisions go on unheard. */

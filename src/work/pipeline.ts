@@ -1,6 +1,6 @@
 // The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
 // exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
-import { admissionFault } from "../core/admission.ts";
+import type { QueueBounds, Running } from "../core/admission.ts";
 import { PipitError, RequestError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
@@ -10,6 +10,7 @@ import { errorReply, replyTo } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
+import { Doorkeeper } from "./doorkeeper.ts";
 import type { Governor } from "./governor.ts";
 import { type IntakeOptions, readQuestion } from "./intake.ts";
 import type { Outbox } from "./outbox.ts";
@@ -23,10 +24,10 @@ const FLUSH_MS = 1000;
 const STOPPING = new RequestError("failed", "the agent is stopping; ask again");
 
 export interface PipelineOptions extends IntakeOptions {
-  maxQuestions: number;
+  bounds: QueueBounds;
   /** Questions worked on side by side: the sequences of the plan. */
   concurrency: () => number;
-  governor: Pick<Governor, "current" | "forQuestion">;
+  governor: Pick<Governor, "current" | "forQuestion" | "expectedMs">;
 }
 
 export interface PipelineRooms {
@@ -37,8 +38,7 @@ export interface PipelineRooms {
   log: Logger;
 }
 
-interface Running {
-  question: Question;
+interface Work extends Running {
   abort: AbortController;
 }
 
@@ -51,19 +51,18 @@ export interface PipelineStatus {
 }
 
 export class Pipeline {
-  readonly speeds = new Speeds();
+  readonly speeds: Speeds;
   readonly #replies: Replies;
   readonly #options: PipelineOptions;
   readonly #rooms: PipelineRooms;
   readonly #queue: QuestionQueue;
-  #running = new Map<string, Running>();
+  readonly #door: Doorkeeper;
+  #running = new Map<string, Work>();
   /** Cancels the timer that answers `expired` while a question still waits. */
   #expiry = new Map<string, () => void>();
   #paused = false;
   #stopped = false;
   #stopping: Promise<void> | undefined;
-  /** Questions that the journal is writing down. */
-  #entering = 0;
   /** Work that `stop` waits for: questions entering, running, and replies being journalled. */
   #unfinished = new Set<Promise<void>>();
   #idleListeners: (() => void)[] = [];
@@ -71,8 +70,12 @@ export class Pipeline {
   constructor(options: PipelineOptions, rooms: PipelineRooms) {
     this.#options = options;
     this.#rooms = rooms;
-    this.#queue = new QuestionQueue(options.maxQuestions);
-    this.#replies = new Replies(rooms, this.speeds, () => options.governor.current);
+    const { bounds, concurrency, governor } = options;
+    this.speeds = new Speeds((phase) => governor.expectedMs(phase));
+    this.#queue = new QuestionQueue(bounds.maxQuestions);
+    const inside = { waiting: () => this.#queue.waiting, running: () => [...this.#running.values()], concurrency };
+    this.#door = new Doorkeeper(bounds, inside, this.speeds, rooms.clock);
+    this.#replies = new Replies(rooms, this.speeds, () => governor.current);
   }
 
   get status(): PipelineStatus {
@@ -107,15 +110,10 @@ export class Pipeline {
       if (reply) await outbox.repeat(question.key, reply);
       return;
     }
-    const refusal = this.#refusal(question);
+    const refusal = this.#door.refusal(question);
     if (refusal) return this.#replies.refuse(question, refusal);
-    // It counts as waiting from here on: many may arrive while the first is being written.
-    this.#entering += 1;
-    const entered = journal
-      .accept(recordOf(message, question, clock.wallMs()))
-      .finally(() => (this.#entering -= 1))
-      .then(() => this.#enqueue(question));
-    await this.#until(entered);
+    const written = journal.accept(recordOf(message, question, clock.wallMs()));
+    await this.#until(this.#door.enter(question, written).then(() => this.#enqueue(question)));
   }
 
   /** A question that was accepted before a restart, with the number of times it was begun. */
@@ -200,20 +198,6 @@ export class Pipeline {
     }
   }
 
-  /** Why the question cannot be taken now; undefined admits it. */
-  #refusal(question: Question): RequestError | undefined {
-    const ahead = this.#queue.waiting.filter((other) => other.priority >= question.priority);
-    const inWork = [...this.#running.values()].map((running) => running.question);
-    const waitMs = [...ahead, ...inWork].reduce((sum, other) => sum + this.speeds.estimateMs(other), 0);
-    return admissionFault({
-      waiting: this.#queue.length + this.#entering,
-      maxWaiting: this.#options.maxQuestions,
-      startMs: waitMs / Math.max(1, this.#options.concurrency()),
-      ownMs: this.speeds.estimateMs(question),
-      leftMs: question.deadlineMs - this.#rooms.clock.nowMs(),
-    });
-  }
-
   async #enqueue(question: Question): Promise<void> {
     if (this.#stopped) return this.#leave(question);
     const { clock } = this.#rooms;
@@ -254,7 +238,7 @@ export class Pipeline {
           this.#running.delete(question.key);
           this.#pump();
         });
-      this.#running.set(question.key, { question, abort });
+      this.#running.set(question.key, { question, abort, begunMs: this.#rooms.clock.nowMs() });
       void this.#until(done);
     }
   }
@@ -281,6 +265,7 @@ export class Pipeline {
         if (journal.begin(question.key) > MOST_STARTS) return await this.#bury(question);
         const result = await this.#rooms.tasks.run(question, signal);
         this.#cancelExpiry(question);
+        this.#door.used(question, result.usage);
         return await this.#replies.succeed(question, result, begunMs);
       } catch (error) {
         if (error instanceof PipitError && error.code === "engine_died" && !signal.aborted) continue;

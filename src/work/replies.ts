@@ -58,7 +58,7 @@ export class Replies {
     const { id, key, route, arrivedMs } = question;
     const { outcome, model, prefillMs, generateMs, usage } = result;
     const nowMs = this.#clock.nowMs();
-    this.#speeds.observe(route.name, usage, prefillMs, generateMs);
+    this.#speeds.observe(route, usage, prefillMs, generateMs);
     const timing = { queueMs: begunMs - arrivedMs, prefillMs, generateMs, totalMs: nowMs - arrivedMs };
     this.#log.info({ id, route: route.name, ...timing, ...usage }, "answered");
     const receipt = { model, usage, timing, plan: this.#plan() };

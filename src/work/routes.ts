@@ -3,7 +3,7 @@ import type { Config, RouteSettings } from "../config/schema.ts";
 import { type Route, type Task, TASK_OF_WORD } from "../core/route.ts";
 import { REQUEST_WORDS, type Topics } from "../core/topics.ts";
 
-type Defaults = Pick<Config, "answer" | "classify" | "governor">;
+type Defaults = Pick<Config, "answer" | "classify" | "governor" | "queue" | "limits">;
 
 export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes">): Route[] {
   const own = REQUEST_WORDS.map((word) => {
@@ -19,7 +19,7 @@ export function routesOf(topics: Topics, config: Defaults & Pick<Config, "routes
 function route(
   settings: Partial<RouteSettings> & Pick<Route, "name" | "filter" | "task">,
   topics: Topics,
-  { answer, classify, governor }: Defaults,
+  { answer, classify, governor, queue, limits }: Defaults,
 ): Route {
   const { task } = settings;
   const system = settings.system ?? (task === "classify" ? classify.system : answer.system);
@@ -38,8 +38,28 @@ function route(
     temperature: settings.temperature ?? answer.temperature,
     deadlineMs: settings.deadlineMs ?? answer.deadlineMs,
     maxTextCharacters: settings.maxTextCharacters ?? answer.maxTextCharacters,
+    maxPayloadBytes: settings.maxPayloadBytes ?? queue.maxPayloadBytes,
+    ...limitsOf(settings, limits),
     priority: settings.priority ?? 5,
     courtesy: settings.courtesy ?? governor.courtesy,
+  };
+}
+
+function limitsOf(settings: Partial<RouteSettings>, common: Config["limits"]) {
+  const of = { ...common, ...settings };
+  return {
+    sender: of.sender,
+    senderLimits: {
+      questionsPerMinute: of.senderQuestionsPerMinute,
+      tokensPerMinute: of.senderTokensPerMinute,
+      openQuestions: of.senderOpenQuestions,
+      openBytes: of.senderOpenBytes,
+    },
+    limits: {
+      questionsPerMinute: of.questionsPerMinute,
+      tokensPerMinute: of.tokensPerMinute,
+      openQuestions: of.openQuestions,
+    },
   };
 }
 

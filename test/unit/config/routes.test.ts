@@ -54,6 +54,16 @@ describe("routes", () => {
     ]);
   });
 
+  it("says what is wrong with the way senders are told apart", () => {
+    expect(problemsOf(classify({ labels: ["a"], sender: "{2}" }))[0]).toContain(
+      "routes[0].sender: names {2}, but the topic filter has only 1 of + and #",
+    );
+    expect(problemsOf(classify({ labels: ["a"], sender: "{1}" }))).toEqual([]);
+    expect(problemsOf(classify({ labels: ["a"], sender: "user" }))[0]).toContain("reply_topic, property:<name>");
+    const common = checkConfig({ env: { ...ENV, PIPIT_LIMITS_SENDER: "{1}" } }).problems.map(problemLine);
+    expect(common[0]).toContain("wildcards are for the sender of a route");
+  });
+
   it("points at the line of the part that is wrong", () => {
     const temp = tempDirectory();
     const yaml =

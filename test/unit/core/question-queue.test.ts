@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { QuestionQueue } from "../../../src/core/question-queue.ts";
 import type { Question } from "../../../src/core/request.ts";
-import { questionOf } from "../../fixtures/questions.ts";
+import { questionOf, routeOf } from "../../fixtures/questions.ts";
 
 function waiting(id: string, more: { priority?: number; sender?: string; arrivedMs?: number } = {}): Question {
   const { priority = 5, sender = "r", arrivedMs = 0 } = more;
@@ -50,8 +50,25 @@ describe("the line of questions", () => {
       queue.push(waiting(`urgent ${nowMs}`, { priority: 5, arrivedMs: nowMs, sender: "other" }));
       if (queue.take(nowMs)?.id === "patient") servedAtMs = nowMs;
     }
-    // One step of priority for each 15 s; five steps to catch up.
-    expect(servedAtMs).toBe(75_000);
+    // One step of priority for each twentieth of its 60 s; five steps to catch up.
+    expect(servedAtMs).toBe(15_000);
+  });
+
+  test("ages a question with much time by 15 s a step", () => {
+    const hour = { message: { arrivedMs: 0 }, route: routeOf({ deadlineMs: 3_600_000 }) };
+    const queue = line(questionOf({ id: "slow", priority: 4, reply_to: "a" }, hour));
+    queue.push(waiting("later", { arrivedMs: 14_999, sender: "b" }));
+    expect(order(queue, 14_999)).toEqual(["later", "slow"]);
+    queue.push(questionOf({ id: "slow", priority: 4, reply_to: "c" }, hour));
+    queue.push(waiting("later", { arrivedMs: 15_000, sender: "d" }));
+    expect(order(queue, 15_000)).toEqual(["slow", "later"]);
+  });
+
+  test("does not let a crowd that has aged keep a fresh question of the highest priority waiting", () => {
+    const queue = line(...Array.from({ length: 30 }, (_, index) => waiting(`batch ${index}`, { priority: 0 })));
+    expect(queue.take(50_000)?.id).toBe("batch 0");
+    queue.push(waiting("urgent", { priority: 9, arrivedMs: 50_000, sender: "other" }));
+    expect(queue.take(50_000)?.id).toBe("urgent");
   });
 
   test("says what it removed", () => {

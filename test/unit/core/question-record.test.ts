@@ -6,9 +6,9 @@ import { bytes, LIMITS, messageOf, routeOf } from "../../fixtures/questions.ts";
 const WALL_MS = 1_800_000_000_000;
 const message = messageOf(
   { text: "a", id: "q", deadline_ms: 30_000 },
-  { responseTopic: "r", correlationData: bytes("c"), userProperties: { site: "hall" }, expirySeconds: 90 },
+  { responseTopic: "r", correlationData: bytes("c"), userProperties: { site: "hall", other: "x" }, expirySeconds: 90 },
 );
-const question = parseRequest(message, routeOf(), LIMITS, () => "made");
+const question = parseRequest(message, routeOf({ sender: "property:site" }), LIMITS, () => "made");
 const record = recordOf(message, question, WALL_MS);
 
 describe("a question in the journal", () => {
@@ -23,6 +23,11 @@ describe("a question in the journal", () => {
       acceptedWallMs: WALL_MS,
       deadlineWallMs: WALL_MS + 30_000,
     });
+  });
+
+  test("keeps no user property that tells nothing", () => {
+    const asked = parseRequest(message, routeOf(), LIMITS, () => "made");
+    expect(recordOf(message, asked, WALL_MS)).not.toHaveProperty("userProperties");
   });
 
   test("comes back as the same question with the time that is left", () => {

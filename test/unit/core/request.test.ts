@@ -97,6 +97,17 @@ describe("a request as JSON", () => {
   });
 });
 
+describe("a question is known again by a key", () => {
+  test("of bounded length, however long topic and correlation data are", () => {
+    const long = { responseTopic: `r/${"t".repeat(60_000)}`, correlationData: new Uint8Array(60_000) };
+    const one = parse(messageOf("a", long));
+    const other = parse(messageOf("a", { ...long, correlationData: new Uint8Array(60_000).fill(1, 59_999) }));
+    expect(one.key).toHaveLength(512);
+    expect(one.key).not.toBe(other.key);
+    expect(parse(messageOf("a", long)).key).toBe(one.key);
+  });
+});
+
 describe("a bad request is refused with its code and what is wrong", () => {
   const many = Array.from({ length: 65 }, (_, index) => `label ${index}`);
   const cases: [what: string, payload: unknown, code: string, message: RegExp][] = [

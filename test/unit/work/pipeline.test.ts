@@ -327,6 +327,59 @@ describe("a repeated question", () => {
   });
 });
 
+describe("the limits of a route", () => {
+  const limited = (questionsPerMinute: number, tokensPerMinute = 0) =>
+    routeOf({ senderLimits: { questionsPerMinute, tokensPerMinute, openQuestions: 0, openBytes: 0 } });
+
+  test("answer `rate_limited` with the time after which the sender may ask again", async () => {
+    const agent = await AgentUnderTest.started();
+    const route = limited(2);
+    for (const id of ["1", "2", "3"]) await agent.ask({ text: "a", id }, {}, route);
+    await drain();
+    const replyTo = (id: string) => agent.replies.find((reply) => reply["id"] === id);
+    expect([replyTo("1"), replyTo("2")]).toMatchObject([{ status: "ok" }, { status: "ok" }]);
+    expect(replyTo("3")).toMatchObject({ error: { code: "rate_limited", retry_after_ms: 30_000 } });
+    await agent.clock.advance(30_001);
+    await agent.ask({ text: "a", id: "4" }, {}, route);
+    await drain();
+    expect(agent.replies.at(-1)).toMatchObject({ id: "4", status: "ok" });
+  });
+
+  test("do not charge a question twice that the journal could not take at first, nor one that is repeated", async () => {
+    class FullJournal extends MemoryJournal {
+      full = true;
+
+      override accept(question: AcceptedQuestion): Promise<void> {
+        if (this.full) return Promise.reject(new Error("no space left on device"));
+        return super.accept(question);
+      }
+    }
+    let journal: FullJournal | undefined;
+    const agent = await AgentUnderTest.started({ journal: (clock) => (journal = new FullJournal({ clock })) });
+    const route = limited(1, 100);
+    for (let time = 0; time < 5; time += 1) {
+      await expect(agent.ask({ text: "a", id: "q" }, {}, route)).rejects.toThrow("no space");
+    }
+    if (journal) journal.full = false;
+    for (let time = 0; time < 3; time += 1) {
+      await agent.ask({ text: "a", id: "q" }, {}, route);
+      await drain();
+    }
+    expect(agent.replies.map(({ status }) => status)).toEqual(["ok", "ok", "ok"]);
+  });
+
+  test("count the tokens that an answer really had", async () => {
+    const agent = await AgentUnderTest.started();
+    agent.engine.pieces = () => Array.from({ length: 90 }, () => "word ");
+    const route = limited(0, 100);
+    await agent.ask({ text: "a", id: "1" }, {}, route);
+    await drain();
+    await agent.ask({ text: "a", id: "2" }, {}, route);
+    await drain();
+    expect(agent.replies).toMatchObject([{ id: "1", status: "ok" }, error("rate_limited", /100 tokens a minute/, "2")]);
+  });
+});
+
 describe("the bounded line", () => {
   test("answers `busy` with an estimate once it is full", async () => {
     const agent = await AgentUnderTest.started({ maxQuestions: 2 });
@@ -351,6 +404,37 @@ describe("the bounded line", () => {
     slow.open();
     await Promise.all(asked);
     expect(agent.pipeline.status).toMatchObject({ waiting: 3, refused: 17 });
+  });
+
+  test("is bounded by bytes", async () => {
+    const agent = await AgentUnderTest.started({ maxBytes: 1000 });
+    agent.engine.beforePiece = new Gate().enter;
+    await agent.ask({ text: "runs", id: "runs" });
+    for (const id of ["waits", "too many"]) await agent.ask({ text: "x".repeat(500), id });
+    await drain();
+    expect(agent.replies).toEqual([
+      error("busy", /waiting questions would have \d+ bytes, the limit is 1000/, "too many"),
+    ]);
+  });
+
+  test("leaves places for others when one sender asks all he can", async () => {
+    const agent = await AgentUnderTest.started({ maxQuestions: 8 });
+    agent.engine.beforePiece = new Gate().enter;
+    const ask = (sender: string, id: string) => agent.ask({ text: "a", id, reply_to: sender });
+    for (let index = 0; index < 20; index += 1) await ask("flood", `${index}`);
+    expect(agent.pipeline.status).toMatchObject({ running: 1, waiting: 6, refused: 13 });
+    await ask("somebody", "one");
+    await ask("somebody else", "other");
+    expect(agent.pipeline.status).toMatchObject({ waiting: 8, refused: 13 });
+  });
+
+  test("refuses the very first question when the calibration says that it will be late", async () => {
+    const agent = await AgentUnderTest.started({ expectedMs: 100 });
+    await agent.ask({ text: "x".repeat(400), deadline_ms: 10_000, id: "late" });
+    await agent.ask({ text: "x".repeat(400), deadline_ms: 20_000, id: "in time" });
+    await drain();
+    const message = /an answer would take about 13.2 s, the deadline is in 10.0 s/;
+    expect(agent.replies).toMatchObject([error("busy", message, "late"), { id: "in time", status: "ok" }]);
   });
 
   test("refuses what cannot be answered before its deadline, by what was measured", async () => {
