@@ -27,7 +27,7 @@ check "lint" npx eslint src test
 check "format" npx prettier --check --log-level warn src test
 check "generated documents" node scripts/generate-config-docs.mjs --check
 
-projects=(--project unit --project integration --project model)
+projects=(--project unit --project fuzz --project integration --project model)
 if [ "${PIPIT_TEST_SYSTEM:-}" = 1 ]; then projects+=(--project system); fi
 results=.cache/test-results.json
 mkdir -p .cache && rm -f "$results"

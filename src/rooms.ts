@@ -9,7 +9,7 @@ import { toError } from "./core/errors.ts";
 import type { HealthSource } from "./core/health.ts";
 import type { IncomingMessage, OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
-import { type Topics, topicsOf, withoutShare } from "./core/topics.ts";
+import { reservedFilters, type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
 import { FileJournal } from "./journal/file-journal.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
@@ -83,7 +83,7 @@ export class Rooms {
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
-        limits: { ownFilters },
+        limits: { ownFilters, reservedFilters: reservedFilters(config.device.baseTopic) },
         bounds: config.queue,
         concurrency: () => this.governance.governor.current.sequences,
         governor: this.governance.ofQuestions(),

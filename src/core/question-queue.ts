@@ -71,6 +71,6 @@ export class QuestionQueue {
 
 /** The lowest has caught up with the highest when less than half of its time is over, so that it is answered in the end. */
 function agedPriority({ priority, arrivedMs, deadlineMs }: Question, nowMs: number): number {
-  const stepMs = Math.min(AGING_MS, AGING_PART * (deadlineMs - arrivedMs));
+  const stepMs = Math.max(1, Math.min(AGING_MS, AGING_PART * (deadlineMs - arrivedMs)));
   return Math.min(HIGHEST, priority + Math.floor((nowMs - arrivedMs) / stepMs));
 }

@@ -17,6 +17,8 @@ export interface ReturnAddress {
 export interface RequestLimits {
   /** Topics the agent itself listens on: a reply there would be a loop. */
   ownFilters: readonly string[];
+  /** Topics that mean something to others: only a reply topic that is written out in the configuration may be one of them. */
+  reservedFilters: readonly string[];
 }
 
 const MAX_ID_CHARACTERS = 128;
@@ -109,8 +111,11 @@ function replyTopicFault(
   route: Route,
   limits: RequestLimits,
 ): string | undefined {
-  const fault = topicFault(topic) ?? loopFault(topic, fields, limits);
-  if (fault || topic === own || route.allowReplyTo.some((filter) => matchFilter(filter, topic))) return fault;
+  const partial = fields["stream"] === true ? topicFault(partialTopic(topic)) : undefined;
+  const fault = topicFault(topic) ?? partial ?? loopFault(topic, fields, limits);
+  if (fault || topic === route.replyTopic) return fault;
+  if (limits.reservedFilters.some((filter) => matchFilter(filter, topic))) return "has a meaning of its own to agents";
+  if (topic === own || route.allowReplyTo.some((filter) => matchFilter(filter, topic))) return undefined;
   return `matches none of the allowed reply topics of route ${route.name} (${route.allowReplyTo.join(", ")})`;
 }
 

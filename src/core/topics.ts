@@ -44,6 +44,15 @@ export function topicsOf(base: string, device: string): Topics {
 }
 
 /**
+ * Topics with a meaning of their own, of every agent of the site: a reply there would be a command, a question of another
+ * agent, or a lie about its state.
+ */
+export function reservedFilters(base: string): string[] {
+  const words = [...REQUEST_WORDS, "feedback", "cancel", "control/#", "availability", "state", "card", "event"];
+  return [...words.map((word) => `${base}/+/${word}`), `${base}/pool/#`];
+}
+
+/**
  * The pieces of `topic` that the wildcards of `filter` stood for (`+` one level, `#` the rest), or undefined when the
  * filter does not match. Topics that begin with `$` match no filter that begins with a wildcard (MQTT 5 §4.7.2).
  */
@@ -74,12 +83,21 @@ export function withoutShare(filter: string): string {
   return filter.split("/").slice(2).join("/");
 }
 
+/**
+ * Characters that a broker may take for a malformed packet (MQTT 5 §1.5.4): it then cuts the connection that brought them, and
+ * again after every reconnect. mosquitto 2.0 does so for all of these, and for more than 200 levels.
+ */
+const UNFIT = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
+const MAX_LEVELS = 200;
+
 /** What is wrong with a topic filter, or undefined. */
 export function filterFault(filter: string): string | undefined {
   if (filter.length === 0) return "is empty";
   if (new TextEncoder().encode(filter).length > 65_535) return "is longer than 65535 bytes";
   if (filter.includes("\u0000")) return "contains a null character";
+  if (UNFIT.test(filter)) return "contains a control character or one that is no character";
   const levels = filter.split("/");
+  if (levels.length > MAX_LEVELS) return `has ${levels.length} levels, at most ${MAX_LEVELS} are allowed`;
   for (const [index, level] of levels.entries()) {
     if (level.includes("#") && (level !== "#" || index !== levels.length - 1))
       return "has `#` that is not its last level";

@@ -13,7 +13,7 @@ export class BoundedReader {
   readonly path: string;
   readonly sizeBytes: number;
   readonly #file: FileHandle;
-  readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  readonly #buffer: Buffer;
   /** File position of the buffer's first byte. */
   #base = 0;
   #filled = 0;
@@ -23,6 +23,7 @@ export class BoundedReader {
     this.#file = file;
     this.path = path;
     this.sizeBytes = sizeBytes;
+    this.#buffer = Buffer.allocUnsafe(Math.min(BUFFER_BYTES, sizeBytes));
   }
 
   get position(): number {
@@ -48,7 +49,7 @@ export class BoundedReader {
     this.#cursor = 0;
     while (this.#filled < bytes) {
       const at = this.#base + this.#filled;
-      const { bytesRead } = await this.#file.read(this.#buffer, this.#filled, BUFFER_BYTES - this.#filled, at);
+      const { bytesRead } = await this.#file.read(this.#buffer, this.#filled, this.#buffer.length - this.#filled, at);
       if (bytesRead === 0) throw badModelFile(this.path, `became shorter while it was read, at byte ${at}`);
       this.#filled += bytesRead;
     }

@@ -10,6 +10,7 @@ import type { IncomingMessage } from "../core/message.ts";
 import type { Clock } from "../core/ports.ts";
 import { topicFault } from "../core/topics.ts";
 import { withoutSecrets } from "./broker-url.ts";
+import { containFaults } from "./containment.ts";
 import { connectFault, linkDown, publishFault } from "./faults.ts";
 import { acknowledgeLate } from "./late-ack.ts";
 import { incomingMessage, packetBytes, publishOptions } from "./packets.ts";
@@ -65,6 +66,7 @@ export class Connection {
     signal.throwIfAborted();
     const version: ProtocolVersion = options.protocolVersion === 5 ? 5 : 4;
     const client = startClient(url, options);
+    containFaults(client);
     const ending = new AbortController();
     const limit = Math.max(MAX_UNACKNOWLEDGED, options.properties?.receiveMaximum ?? 0);
     acknowledgeLate(client, limit, (packet, acknowledge) => {

@@ -16,6 +16,12 @@ const RETRY_MS = 1_000;
 const MAX_TRANSIENT_RETRY_MS = 5_000;
 const MAX_RETRY_MS = 60_000;
 
+/** QoS 0 knows no back-pressure: beyond this many bytes that nobody has looked at yet, more of it is dropped, as it may be. */
+const MAX_QOS0_BYTES = 1024 * 1024;
+/** What a message takes besides its payload, about. */
+const MESSAGE_BYTES = 1024;
+const WARN_AGAIN_MS = 60_000;
+
 export interface LinkEvents {
   onMessage: MessageHandler;
   /**
@@ -32,6 +38,9 @@ export class MqttLink implements Link {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #session: Session;
+  #qos0Bytes = 0;
+  #qos0Dropped = 0;
+  #warnAgainMs = -Infinity;
 
   /** Throws a `config` PipitError that lists every fault of the options. */
   constructor(options: LinkOptions, events: LinkEvents, logger: Logger, clock: Clock) {
@@ -43,7 +52,8 @@ export class MqttLink implements Link {
     this.#session = new Session(
       { url, protocol, backoff, clientOptions: (version) => clientOptions(this.#options, version) },
       {
-        receive: (message, closed) => this.#receive(message, closed),
+        receive: (message, closed) =>
+          message.packetId === undefined ? this.#receiveQos0(message, closed) : this.#receive(message, closed),
         ready: (connection) => this.#ready(connection),
         changed: (status) => this.#changed(status),
       },
@@ -115,6 +125,26 @@ export class MqttLink implements Link {
     } catch (error) {
       this.#logger.warn({ reason: toError(error).message }, "publishing after the connection did not finish");
     }
+  }
+
+  async #receiveQos0(message: IncomingMessage, closed: AbortSignal): Promise<void> {
+    const bytes = message.payload.length + MESSAGE_BYTES;
+    if (this.#qos0Bytes > 0 && this.#qos0Bytes + bytes > MAX_QOS0_BYTES) return this.#dropped();
+    this.#qos0Bytes += bytes;
+    try {
+      await this.#receive(message, closed);
+    } finally {
+      this.#qos0Bytes -= bytes;
+    }
+  }
+
+  #dropped(): void {
+    this.#qos0Dropped += 1;
+    const nowMs = this.#clock.nowMs();
+    if (nowMs < this.#warnAgainMs) return;
+    this.#warnAgainMs = nowMs + WARN_AGAIN_MS;
+    const fields = { dropped: this.#qos0Dropped };
+    this.#logger.warn(fields, "too many messages of QoS 0 at once: some are dropped unanswered, ask with QoS 1");
   }
 
   /**

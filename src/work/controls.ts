@@ -2,6 +2,9 @@
 // own topic, and every one is answered with its transaction.
 import { RequestError, toError } from "../core/errors.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
+import { describe } from "../core/request-fields.ts";
+
+const MAX_TRANSACTION_CHARACTERS = 200;
 
 export type Verb = (argument: Record<string, unknown>) => unknown;
 
@@ -19,10 +22,13 @@ export class Controls {
     let body: object;
     try {
       const argument = parseArgument(message.payload);
-      transaction = argument["transaction"];
+      transaction = transactionOf(argument);
       const verb = this.#verbs.get(name);
       if (!verb)
-        throw new RequestError("not_allowed", `no verb ${name}; allowed: ${[...this.#verbs.keys()].join(", ")}`);
+        throw new RequestError(
+          "not_allowed",
+          `no verb ${describe(name)}; allowed: ${[...this.#verbs.keys()].join(", ")}`,
+        );
       body = { status: "ok", data: (await verb(argument)) ?? {} };
     } catch (thrown) {
       const error = toError(thrown);
@@ -37,6 +43,15 @@ export class Controls {
       ...(message.correlationData && { correlationData: message.correlationData }),
     };
   }
+}
+
+/** Repeated in the response as it came, so it must be small: deeply nested lists cannot even be written again. */
+function transactionOf({ transaction }: Record<string, unknown>): string | number | undefined {
+  if (transaction === undefined || transaction === null || typeof transaction === "number")
+    return transaction ?? undefined;
+  if (typeof transaction === "string" && transaction.length <= MAX_TRANSACTION_CHARACTERS) return transaction;
+  const takes = `a number or text of at most ${MAX_TRANSACTION_CHARACTERS} characters`;
+  throw new RequestError("bad_request", `transaction must be ${takes}, got ${describe(transaction)}`);
 }
 
 function parseArgument(payload: Uint8Array): Record<string, unknown> {

@@ -3,7 +3,7 @@ import { toError } from "../core/errors.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
 import type { Logger } from "../core/ports.ts";
 import type { Route } from "../core/route.ts";
-import { matchFilter, topicFault, type Topics, withoutShare } from "../core/topics.ts";
+import { matchFilter, reservedFilters, topicFault, type Topics, withoutShare } from "../core/topics.ts";
 import type { Controls } from "./controls.ts";
 import type { Pipeline } from "./pipeline.ts";
 
@@ -78,12 +78,12 @@ export class Inbox {
       .catch((error: unknown) => this.#log.warn({ err: toError(error) }, "a control response was not published"));
   }
 
-  /** Where the sender wants the response, unless that would make it a request to this agent. */
+  /** Where the sender wants the response, unless that would make it a request to an agent, or a lie about one. */
   #responseTopic({ responseTopic: asked }: IncomingMessage): string {
     const { controlResponse } = this.#topics;
     if (asked === undefined || topicFault(asked)) return controlResponse;
-    const isOwn = this.filters.some((filter) => matchFilter(withoutShare(filter), asked));
-    return isOwn ? controlResponse : asked;
+    const taken = [...this.filters.map(withoutShare), ...reservedFilters(this.#topics.base)];
+    return taken.some((filter) => matchFilter(filter, asked)) ? controlResponse : asked;
   }
 }
 

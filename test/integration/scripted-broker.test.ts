@@ -317,6 +317,38 @@ describe("connecting", () => {
     expect((await held.take()).message.packetId).toBe(3);
   });
 
+  test("survives a PUBREL without its packet identifier, which MQTT.js cannot answer", async () => {
+    const broker = await scripted();
+    const { online } = await linkTo(broker);
+    await online.take();
+    const peer = await broker.peers.take();
+    peer.sendBytes(new Uint8Array([0x62, 0x00]));
+    await peer.ended.take();
+    expect((await online.take()).connects).toBe(2);
+  });
+
+  test("drops QoS 0 beyond what may wait, says so once, and goes on", async () => {
+    const broker = await scripted();
+    const { held, online, logger } = await linkTo(broker);
+    await online.take();
+    const peer = await broker.peers.take();
+    const payload = "x".repeat(60_000);
+    for (let index = 0; index < 40; index++) {
+      peer.send({ cmd: "publish", qos: 0, dup: false, retain: false, topic: ASK, payload });
+    }
+    peer.publish(7, ASK, "with QoS 1");
+    const taken: Held[] = [];
+    do taken.push(await held.take());
+    while (taken.at(-1)?.message.packetId !== 7);
+    // 17 of them fit into 1 MiB.
+    expect(taken).toHaveLength(18);
+    expect(logger.lines.filter(({ message }) => message.includes("QoS 0"))).toHaveLength(1);
+    for (const { resolve } of taken) resolve();
+    await peer.next("puback");
+    peer.send({ cmd: "publish", qos: 0, dup: false, retain: false, topic: ASK, payload });
+    expect(text((await held.take()).message.payload)).toBe(payload);
+  });
+
   test("reports a refused subscription and serves the others", async () => {
     const broker = await scripted();
     broker.react = (packet) =>

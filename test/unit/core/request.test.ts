@@ -138,10 +138,25 @@ describe("a bad request is refused with its code and what is wrong", () => {
     ["reply topic with #", { text: "a", reply_to: "#" }, "not_allowed", /contains a wildcard/],
     ["reply topic with $", { text: "a", reply_to: "$SYS/a" }, "not_allowed", /begins with `\$`/],
     ["reply topic that is empty", { text: "a", reply_to: "" }, "not_allowed", /is empty/],
+    ["empty reply topic of a stream", { text: "a", reply_to: "", stream: true }, "not_allowed", /is empty/],
     ["reply topic with a null", { text: "a", reply_to: "a\u0000b" }, "not_allowed", /null character/],
     ["own request topic", { text: "a", reply_to: "pipit/board/ask" }, "not_allowed", /request topic of this agent/],
     ["topic of an own wildcard route", { text: "a", reply_to: "room/3/say" }, "not_allowed", /request topic/],
     ["own control topic", { text: "a", reply_to: "pipit/board/control/reload" }, "not_allowed", /request topic/],
+    [
+      "topic of another agent",
+      { text: "a", reply_to: "pipit/hall/control/pause" },
+      "not_allowed",
+      /meaning of its own/,
+    ],
+    ["own state", { text: "a", reply_to: "pipit/board/state" }, "not_allowed", /meaning of its own/],
+    ["topic of a pool", { text: "a", reply_to: "pipit/pool/all/ask" }, "not_allowed", /meaning of its own/],
+    [
+      "partials on a topic that is too long",
+      { text: "a", stream: true, reply_to: "a/".repeat(199) + "a" },
+      "not_allowed",
+      /has 201 levels/,
+    ],
     ["deadline already past", { text: "a", deadline_ms: 0 }, "expired", /deadline had passed/],
     ["negative deadline", { text: "a", deadline_ms: -1 }, "bad_request", /deadline_ms must be a number from 0/],
     ["deadline of another type", { text: "a", deadline_ms: "1" }, "bad_request", /deadline_ms .* got "1"/],
@@ -183,6 +198,13 @@ describe("a bad request is refused with its code and what is wrong", () => {
 
   test("a response topic is checked like reply_to", () => {
     expect(refusal(messageOf("a", { responseTopic: "pipit/board/ask" })).code).toBe("not_allowed");
+  });
+
+  test("a topic of its own meaning that a wildcard brought, but not one that the configuration names", () => {
+    const route = (replyTopic: string) => routeOf({ filter: "say/#", replyTopic });
+    const message = messageOf("a", { topic: "say/board/state" });
+    expect(refusal(message, route("pipit/{1}")).message).toMatch(/"pipit\/board\/state" has a meaning of its own/);
+    expect(parse(message, route("pipit/hall/ask")).replyTopic).toBe("pipit/hall/ask");
   });
 
   test("a reply topic that the route does not allow, naming what is allowed", () => {

@@ -51,6 +51,15 @@ describe("a topic filter", () => {
     ["a/b+", /`\+` inside a level/],
     ["a\u0000", /null/],
     ["é".repeat(32_768), /longer than 65535 bytes/],
+    // mosquitto cuts off who publishes these.
+    ["a\u0001", /control character/],
+    ["a\u0085", /control character/],
+    ["a\ufdd0", /no character/],
+    ["a\u{1ffff}", /no character/],
+    ["a\ud800", /no character/],
+    ["a/👩‍👩‍👧/é", undefined],
+    ["x/".repeat(199) + "x", undefined],
+    ["x/".repeat(200) + "x", /has 201 levels, at most 200/],
   ];
   test.each(faults)("%s is faulty: %s", (filter, fault) => {
     if (fault) expect(filterFault(filter)).toMatch(fault);

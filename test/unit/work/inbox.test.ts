@@ -128,7 +128,7 @@ describe("a control verb", () => {
     const { inbox: under, responses } = await inbox(verbs, ["plan", "pause"]);
     await under.handle(messageOf({}, { topic: "pipit/board/control/echo" }));
     await drain();
-    expect(responses.map(jsonOf)).toMatchObject([{ error: { message: "no verb echo; allowed: plan, pause" } }]);
+    expect(responses.map(jsonOf)).toMatchObject([{ error: { message: 'no verb "echo"; allowed: plan, pause' } }]);
   });
 
   test("is answered where the sender asks for it", async () => {
