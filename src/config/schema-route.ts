@@ -29,7 +29,9 @@ export const routeKeys = {
     takes: "a topic",
     faultOf: templateFault,
   }),
-  allow_reply_to: replyFilters({ doc: "Reply topics a request may name, as topic filters." }),
+  allow_reply_to: replyFilters({
+    doc: "Reply topics a request may name, as topic filters; `{1}`, `{2}`… are what the wildcards matched.",
+  }),
   reply_form: choice({ doc: "`json`, or `text`: the bare answer or label.", values: ["json", "text"] }),
   system: text({
     doc: "System text: who the model is and what it shall do.",
@@ -72,13 +74,12 @@ function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
   if (subscribed !== undefined) {
     const fault = routeSenderFault(route.sender, wildcardsOf(subscribed).length);
     if (fault !== undefined) reading.fault(fault, "sender");
+    for (const [index, filter] of (route.allow_reply_to ?? []).entries()) {
+      namesWildcards(filter, subscribed, reading, "allow_reply_to", index);
+    }
   }
   if (subscribed !== undefined && reply !== undefined) {
-    const wildcards = wildcardsOf(subscribed).length;
-    const highest = Math.max(0, ...[...reply.matchAll(/\{(\d+)\}/g)].map((match) => Number(match[1])));
-    if (highest > wildcards) {
-      reading.fault(`names {${highest}}, but ${subscribed} has only ${wildcards} of + and #`, "reply_topic");
-    }
+    namesWildcards(reply, subscribed, reading, "reply_topic");
     // Whatever the wildcards matched: would the answer be read as a question again?
     const answered = fillTemplate(
       reply,
@@ -95,6 +96,16 @@ function entryFaults(route: Partial<RouteValues>, reading: Reading): void {
   const known = new Set(route.labels.map((label) => label.name));
   const foreign = route.examples.find(({ label }) => label !== undefined && !known.has(label));
   if (foreign !== undefined) reading.fault(`has the label ${foreign.label}, which is not among the labels`, "examples");
+}
+
+/** `{1}`, `{2}`… must be wildcards that the filter has. */
+function namesWildcards(template: string, subscribed: string, reading: Reading, ...sub: (string | number)[]): void {
+  const wildcards = wildcardsOf(subscribed).length;
+  const named = [...template.matchAll(/\{(\d+)\}/g)].map((match) => Number(match[1]));
+  const highest = Math.max(0, ...named);
+  if (highest > wildcards) {
+    reading.fault(`names {${highest}}, but ${subscribed} has only ${wildcards} of + and #`, ...sub);
+  }
 }
 
 function wildcardsOf(filter: string): string[] {

@@ -40,7 +40,7 @@ export function returnAddress(
   const asked = message.responseTopic ?? optionalString(fields, "reply_to");
   const own = routeReplyTopic(message, route);
   const replyTopic = asked ?? own;
-  const fault = replyTopicFault(replyTopic, own, fields, route, limits);
+  const fault = replyTopicFault(replyTopic, message, fields, route, limits);
   if (fault) throw new RequestError("not_allowed", `reply topic ${JSON.stringify(replyTopic)} ${fault}`);
   return {
     id: given ?? idFromCorrelation(message.correlationData) ?? makeId(),
@@ -64,7 +64,7 @@ export function returnAddressOfBadRequest(
   const asked = message.responseTopic ?? textIn(fields, "reply_to");
   const own = routeReplyTopic(message, route);
   const usable = [asked, own].filter((topic) => topic !== undefined);
-  const replyTopic = usable.find((topic) => replyTopicFault(topic, own, fields, route, limits) === undefined);
+  const replyTopic = usable.find((topic) => replyTopicFault(topic, message, fields, route, limits) === undefined);
   if (replyTopic === undefined) return undefined;
   const { correlationData } = message;
   return { id: id || idFromCorrelation(correlationData) || makeId(), replyTopic, correlationData };
@@ -100,13 +100,18 @@ function idFromCorrelation(data: Uint8Array | undefined): string | undefined {
 }
 
 function routeReplyTopic(message: IncomingMessage, route: Route): string {
-  return fillTemplate(route.replyTopic, matchFilter(withoutShare(route.filter), message.topic) ?? []);
+  return fillTemplate(route.replyTopic, wildcardsOf(message, route));
 }
 
-/** `own` is the route's reply topic for this message; the allow-list is about other ones. */
+/** What the wildcards of the route's filter stood for. */
+function wildcardsOf({ topic }: IncomingMessage, { filter }: Route): string[] {
+  return matchFilter(withoutShare(filter), topic) ?? [];
+}
+
+/** The route's own reply topic for this message is always allowed; the allow-list is about other ones. */
 function replyTopicFault(
   topic: string,
-  own: string,
+  message: IncomingMessage,
   fields: Fields,
   route: Route,
   limits: RequestLimits,
@@ -115,8 +120,11 @@ function replyTopicFault(
   const fault = topicFault(topic) ?? partial ?? loopFault(topic, fields, limits);
   if (fault || topic === route.replyTopic) return fault;
   if (limits.reservedFilters.some((filter) => matchFilter(filter, topic))) return "has a meaning of its own to agents";
-  if (topic === own || route.allowReplyTo.some((filter) => matchFilter(filter, topic))) return undefined;
-  return `matches none of the allowed reply topics of route ${route.name} (${route.allowReplyTo.join(", ")})`;
+  if (topic === routeReplyTopic(message, route)) return undefined;
+  // `{1}` keeps whoever may write to one level of the route's filter to the same level of the replies.
+  const allowed = route.allowReplyTo.map((filter) => fillTemplate(filter, wildcardsOf(message, route)));
+  if (allowed.some((filter) => matchFilter(filter, topic))) return undefined;
+  return `matches none of the allowed reply topics of route ${route.name} (${allowed.join(", ")})`;
 }
 
 function loopFault(topic: string, { stream }: Fields, { ownFilters }: RequestLimits): string | undefined {

@@ -7,8 +7,10 @@ import { afterEach, describe, expect, test } from "vitest";
 import { userLine } from "../../src/mqtt/access-list.ts";
 import { createPipitClient } from "../../src/mqtt/client.ts";
 import { EmbeddedBroker } from "../../src/mqtt/embedded-broker.ts";
+import { ChaosAgent } from "../chaos/agent.ts";
 import { FakeAgent } from "../fakes/agent.ts";
 import { FakeLogger } from "../fakes/logger.ts";
+import { Mailbox } from "../fakes/mailbox.ts";
 import { makeCertificates } from "../fixtures/certificates.ts";
 import { mosquittoMissing, startMosquitto } from "../fixtures/mosquitto.ts";
 
@@ -31,13 +33,12 @@ async function mosquitto(): Promise<string> {
   return broker.url;
 }
 
-async function embedded(): Promise<string> {
+async function embedded(accessFile = "config/mosquitto/pipit.acl"): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "pipit-access-"));
   cleanups.push(() => rm(directory, { recursive: true }));
   const usersFile = join(directory, "users");
   const lines = await Promise.all(Object.entries(USERS).map(([name, password]) => userLine(name, password)));
   await writeFile(usersFile, lines.join("\n"));
-  const accessFile = "config/mosquitto/pipit.acl";
   const broker = new EmbeddedBroker({ port: 0, usersFile, accessFile }, new FakeLogger());
   await broker.start();
   cleanups.push(() => broker.stop());
@@ -84,6 +85,83 @@ describe("the shipped access list", () => {
 
   test("keeps askers apart on the embedded broker", async () => {
     await keepsAskersApart(await embedded());
+  });
+});
+
+/** The agent by itself behind the access list that goes by user, with the route that its comment asks for. */
+async function keepsUsersApart(url: string, access: string): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "pipit-access-"));
+  cleanups.push(() => rm(directory, { recursive: true }));
+  const comment = access.split("\n").filter((line) => line.startsWith("#   "));
+  await writeFile(join(directory, "pipit.yaml"), comment.map((line) => line.slice(4)).join("\n"));
+  await writeFile(join(directory, "password"), "k", { mode: 0o600 });
+  const agent = new ChaosAgent({
+    brokerUrl: url,
+    env: {
+      PIPIT_CONFIG: join(directory, "pipit.yaml"),
+      PIPIT_DEVICE_ID: "kitchen-pi",
+      PIPIT_BROKER_USERNAME: "kitchen-pi",
+      PIPIT_BROKER_PASSWORD_FILE: join(directory, "password"),
+    },
+  });
+  cleanups.push(() => agent.stop());
+  const users = await Promise.all(
+    ["anna", "bob"].map(async (name) => {
+      const client = await connectAsync(url, { username: name, password: name[0] ?? "", reconnectPeriod: 0 });
+      cleanups.push(() => client.endAsync(true));
+      const heard = new Mailbox<string>();
+      const online = new Promise<void>((resolve) => {
+        client.on("message", (topic, payload) => {
+          if (topic.endsWith("/availability")) resolve();
+          else heard.put(`${topic} ${payload.toString()}`);
+        });
+      });
+      await client.subscribeAsync(["pipit/client/#", "pipit/kitchen-pi/#"], { qos: 1 });
+      return { name, client, heard, online };
+    }),
+  );
+  agent.start();
+  await Promise.all(users.map(({ online }) => online));
+  const [anna, bob] = users;
+  if (!anna || !bob) throw new Error("two users");
+  const ask = async (user: typeof anna, level: string, fields: object) => {
+    const topic = `pipit/kitchen-pi/ask/${level}`;
+    const own = await connectAsync(url, { username: user.name, password: user.name[0] ?? "", reconnectPeriod: 0 });
+    cleanups.push(() => own.endAsync(true));
+    // A connection each: the broker may drop the forgery or the forger.
+    own.publish(topic, JSON.stringify({ text: "Why?", ...fields }), { qos: 1 });
+  };
+
+  await ask(bob, "anna", { id: "forged" });
+  await ask(bob, "bob", { id: "to anna", reply_to: "pipit/client/anna/reply" });
+  expect(await bob.heard.take()).toMatch(/^pipit\/client\/bob\/reply .*"to anna".*not_allowed.*pipit\/client\/bob\/#/);
+  await ask(bob, "bob", { id: "b", reply_to: "pipit/client/bob/inbox" });
+  expect(await bob.heard.take()).toMatch(/^pipit\/client\/bob\/inbox .*"b","status":"ok"/);
+  // Bob goes on until he is over his 60 questions a minute (what is refused as busy does not count); Anna has all of hers.
+  const codes = new Set<string>();
+  for (let index = 0; !codes.has("rate_limited"); index++) {
+    await ask(bob, "bob", { id: `flood ${index}` });
+    codes.add(/"code":"(\w+)"/.exec(await bob.heard.take())?.[1] ?? "ok");
+  }
+  await ask(anna, "anna", { id: "a" });
+  expect(await anna.heard.take()).toMatch(/^pipit\/client\/anna\/reply .*"a","status":"ok"/);
+  expect(anna.heard.length).toBe(0);
+}
+
+describe("the access list that goes by user", () => {
+  test.skipIf(mosquittoMissing)(
+    `lets nobody ask or be answered in another's name on mosquitto${mosquittoMissing ? ` (${mosquittoMissing})` : ""}`,
+    async () => {
+      const access = await readFile("config/mosquitto/pipit-by-user.acl", "utf8");
+      const broker = await startMosquitto({ users: USERS, access });
+      cleanups.push(() => broker.stop());
+      await keepsUsersApart(broker.url, access);
+    },
+  );
+
+  test("lets nobody ask or be answered in another's name on the embedded broker", async () => {
+    const access = "config/mosquitto/pipit-by-user.acl";
+    await keepsUsersApart(await embedded(access), await readFile(access, "utf8"));
   });
 });
 

@@ -64,6 +64,14 @@ describe("routes", () => {
     expect(common[0]).toContain("wildcards are for the sender of a route");
   });
 
+  it("lets reply topics name wildcards that the filter has, and no others", () => {
+    const allow = (...filters: string[]) => problemsOf(classify({ labels: ["a"], allow_reply_to: filters }));
+    expect(allow("answers/{1}/#")).toEqual([]);
+    expect(allow("a/#", "answers/{2}/#")[0]).toContain(
+      "routes[0].allow_reply_to[1]: names {2}, but home/+/text has only 1",
+    );
+  });
+
   it("points at the line of the part that is wrong", () => {
     const temp = tempDirectory();
     const yaml =

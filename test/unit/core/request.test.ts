@@ -200,6 +200,13 @@ describe("a bad request is refused with its code and what is wrong", () => {
     expect(refusal(messageOf("a", { responseTopic: "pipit/board/ask" })).code).toBe("not_allowed");
   });
 
+  test("a reply topic of another than who may write to this level", () => {
+    const route = routeOf({ filter: "ask/+", replyTopic: "answers/{1}", allowReplyTo: ["inbox/{1}/#"] });
+    const asks = (reply_to: string) => messageOf({ text: "a", reply_to }, { topic: "ask/bob" });
+    expect(refusal(asks("inbox/anna/1"), route).message).toMatch(/allowed reply topics of route ask \(inbox\/bob\/#\)/);
+    expect(parse(asks("inbox/bob/1"), route).replyTopic).toBe("inbox/bob/1");
+  });
+
   test("a topic of its own meaning that a wildcard brought, but not one that the configuration names", () => {
     const route = (replyTopic: string) => routeOf({ filter: "say/#", replyTopic });
     const message = messageOf("a", { topic: "say/board/state" });
