@@ -21,6 +21,9 @@ const MAX_IN_FLIGHT = 8;
 /** Messages that wait for their PUBACK before the inbound stream stands still (3.1.1 only; mosquitto stops at 20). */
 const MAX_UNACKNOWLEDGED = 64;
 
+/** Whatever the defaults of this Node.js are; browsers have bounds of their own. MQTT.js hands it to `tls` and `ws` as it is. */
+const OLDEST_TLS = { minVersion: "TLSv1.2" } as const;
+
 /** The message is acknowledged when the promise resolves, and not at all when it rejects. `closed` fires with the link. */
 export type Receiver = (message: IncomingMessage, closed: AbortSignal) => Promise<void>;
 
@@ -193,6 +196,9 @@ function startClient(url: string, options: IClientOptions): MqttClient {
   try {
     const client = mqtt.connect(url, {
       ...options,
+      ...OLDEST_TLS,
+      // A fresh object: MQTT.js adds keys and certificates to it.
+      wsOptions: { ...OLDEST_TLS },
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,

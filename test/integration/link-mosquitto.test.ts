@@ -1,5 +1,8 @@
 // The link against a real broker, in both protocol versions.
-import { readFile } from "node:fs/promises";
+import { copyFile, readFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import tls, { createServer } from "node:tls";
 import { connectAsync } from "mqtt";
 import type { IClientOptions, IPublishPacket, MqttClient } from "mqtt";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -13,10 +16,11 @@ import { AVAILABILITY, FILTERS, linkContract } from "../contract/link.ts";
 import { FakeLogger } from "../fakes/logger.ts";
 import { Mailbox } from "../fakes/mailbox.ts";
 import { makeCertificates } from "../fixtures/certificates.ts";
-import type { Certificates } from "../fixtures/certificates.ts";
+import type { Certificates, KeyPair } from "../fixtures/certificates.ts";
 import { freePort, mosquittoMissing, startMosquitto } from "../fixtures/mosquitto.ts";
 import type { Mosquitto, MosquittoOptions } from "../fixtures/mosquitto.ts";
 import { TcpProxy } from "../fixtures/tcp-proxy.ts";
+import { temporaryDirectory } from "../fixtures/temporary-directory.ts";
 
 const ASK = "pipit/board/ask";
 const ANSWER = "pipit/board/answer";
@@ -352,6 +356,75 @@ describe.skipIf(mosquittoMissing)(`the link on mosquitto${mosquittoMissing ? ` (
       await link.start();
       const refused = await states.takeUntil(({ state }) => state === "offline");
       expect(refused.reason).toContain("the clock of this machine may not be set");
+    });
+
+    test("is back within seconds when the clock is right, whatever the back-off", async () => {
+      const { caFile, server, future } = certificates;
+      // The broker's own certificate changes in the place of this machine's clock.
+      const directory = await temporaryDirectory();
+      const own = { certFile: join(directory, "own.pem"), keyFile: join(directory, "own.key") };
+      const put = (pair: KeyPair) =>
+        Promise.all([copyFile(pair.certFile, own.certFile), copyFile(pair.keyFile, own.keyFile)]);
+      await put(future);
+      const broker = await mosquitto({ tls: { caFile, ...own } });
+      const backoff = { minMs: 3_600_000, maxMs: 3_600_000 };
+      const { link, states, online } = await linkTo(broker.url, { tls: { caFile }, backoff });
+      await link.start();
+      await states.takeUntil(({ state }) => state === "offline");
+      await broker.halt();
+      await put(server);
+      await broker.start();
+      expect(await online.take()).toMatchObject({ state: "online", connects: 1 });
+    });
+
+    test("trusts the CA it was given and no other, not even those of the system", async () => {
+      const other = await makeCertificates();
+      cleanups.push(() => other.remove());
+      const broker = await mosquitto({ tls: { caFile: other.caFile, ...other.server } });
+      const { link, states } = await linkTo(broker.url, { tls: { caFile: certificates.caFile } });
+      await link.start();
+      expect((await states.takeUntil(({ state }) => state === "offline")).reason).toMatch(/^TLS: /);
+    });
+
+    test("refuses a certificate that is for another host", async () => {
+      const { caFile, server } = certificates;
+      const [cert, key] = await Promise.all([readFile(server.certFile), readFile(server.keyFile)]);
+      const elsewhere = createServer({ cert, key });
+      cleanups.push(() => new Promise((resolve) => elsewhere.close(resolve)));
+      await new Promise<void>((resolve) => elsewhere.listen(0, "127.0.0.2", resolve));
+      const { port } = elsewhere.address() as AddressInfo;
+      const { link, states } = await linkTo(`mqtts://127.0.0.2:${port}`, { tls: { caFile } });
+      await link.start();
+      const { reason } = await states.takeUntil(({ state }) => state === "offline");
+      expect(reason).toMatch(/does not match certificate's altnames/);
+    });
+
+    test("does not speak TLS 1.1, not even where this Node.js would", async () => {
+      const { caFile, server } = certificates;
+      const [cert, key, ca] = await Promise.all(
+        [server.certFile, server.keyFile, caFile].map((file) => readFile(file)),
+      );
+      const ciphers = "DEFAULT@SECLEVEL=0";
+      const old = createServer({ cert, key, ciphers, minVersion: "TLSv1.1", maxVersion: "TLSv1.1" });
+      cleanups.push(() => new Promise((resolve) => old.close(resolve)));
+      await new Promise<void>((resolve) => old.listen(0, "127.0.0.1", resolve));
+      const { port } = old.address() as AddressInfo;
+      const before = [tls.DEFAULT_MIN_VERSION, tls.DEFAULT_CIPHERS] as const;
+      [tls.DEFAULT_MIN_VERSION, tls.DEFAULT_CIPHERS] = ["TLSv1.1", ciphers];
+      try {
+        // The server is a sound one for a client that does not mind.
+        await new Promise<void>((resolve, reject) => {
+          const socket = tls.connect({ port, host: "localhost", ca, ciphers }, () => resolve(void socket.destroy()));
+          socket.once("error", reject);
+        });
+        const { link, states } = await linkTo(`mqtts://localhost:${port}`, { tls: { caFile } });
+        await link.start();
+        const { reason } = await states.takeUntil(({ state }) => state === "offline");
+        expect(reason).toMatch(/protocol version|unsupported protocol/i);
+        await link.stop();
+      } finally {
+        [tls.DEFAULT_MIN_VERSION, tls.DEFAULT_CIPHERS] = before;
+      }
     });
 
     test("refuses to start with a key file that is not there", async () => {
