@@ -101,6 +101,19 @@ const RULES: Rule[] = [
         : [],
   },
   {
+    paths: ["queue.max_bytes", "journal.max_bytes", "journal.durability"],
+    // Half of the journal is for what is not answered yet; what it cannot take stays with the broker, without a `busy`.
+    check: ({ queue, journal }, isSet) =>
+      isSet("queue.max_bytes") && journal.durability !== "memory" && queue.max_bytes > journal.max_bytes / 2
+        ? [
+            warning(
+              "queue.max_bytes",
+              `is more than half of journal.max_bytes (${journal.max_bytes}): questions beyond that are not refused but wait at the broker`,
+            ),
+          ]
+        : [],
+  },
+  {
     paths: ["classify.labels", "classify.examples"],
     check({ classify }) {
       const known = new Set(classify.labels.map((label) => label.name));

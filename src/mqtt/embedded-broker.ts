@@ -19,6 +19,7 @@ import type { Access } from "./access-list.ts";
 import { boundPersistence } from "./bounded-persistence.ts";
 import type { Persistence } from "./bounded-persistence.ts";
 import { PacketSizeGuard } from "./packet-size-guard.ts";
+import { SessionOwners } from "./session-owners.ts";
 
 export interface EmbeddedBrokerOptions {
   /** Address to listen on; loopback by default. */
@@ -53,6 +54,8 @@ const DEFAULTS = {
 };
 
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
+// CONNACK codes of MQTT 3.1.1 (§3.2.2.3).
+const IDENTIFIER_REJECTED = 2;
 const NOT_AUTHORIZED = 5;
 
 export class EmbeddedBroker {
@@ -61,6 +64,7 @@ export class EmbeddedBroker {
   /** Accepted sockets, also those that are still in the middle of a handshake. */
   readonly #sockets = new Set<Socket>();
   readonly #servers: Server[] = [];
+  readonly #owners = new SessionOwners();
   #aedes: Aedes | undefined;
   #port: number | undefined;
   #webSocketPort: number | undefined;
@@ -141,7 +145,10 @@ export class EmbeddedBroker {
         if (username !== undefined) names.set(client, username);
         if (users === undefined) return done(null, true);
         users.verify(username, password).then(
-          (right) => done(right ? null : notAuthorized(), right),
+          (right) => {
+            const fault = right ? this.#sessionFault(client.id, username ?? "") : notAuthorized();
+            done(fault, fault === null);
+          },
           () => done(notAuthorized(), false),
         );
       },
@@ -156,6 +163,12 @@ export class EmbeddedBroker {
     return aedes;
   }
 
+  #sessionFault(clientId: string, username: string): AuthenticateError | null {
+    if (this.#owners.claim(clientId, username)) return null;
+    this.#logger.warn({ client_id: clientId, username }, "a user wants the session of another user: refused");
+    return Object.assign(new Error("the client id is another user's"), { returnCode: IDENTIFIER_REJECTED as 2 });
+  }
+
   #observe(aedes: Aedes): void {
     const { maxQueuedMessages, maxQueuedBytes, maxRetainedMessages } = this.#options;
     const { persistence, clients } = aedes as unknown as { persistence: Persistence; clients: Record<string, Client> };
@@ -166,6 +179,9 @@ export class EmbeddedBroker {
       this.#logger,
     );
     aedes.on("client", (client) => forget(client.id));
+    aedes.on("clientDisconnect", (client) => {
+      if ((client as Client & { clean: boolean }).clean) this.#owners.release(client.id);
+    });
     const failed = (client: Client, error: Error) => {
       this.#logger.debug({ client_id: client.id, reason: error.message }, "a client of the embedded broker failed");
     };

@@ -305,4 +305,12 @@ describe("rules between keys", () => {
   ])("warns of %j", (env, warning) => {
     expect(loadConfig({ env: { ...HOME, ...env } }).warnings).toEqual([expect.stringMatching(warning)]);
   });
+
+  it("warns of a queue that the journal cannot hold", () => {
+    const warnings = (set: string[]) => loadConfig({ env: HOME, args: { set } }).warnings;
+    expect(warnings(["queue.max_bytes=9MiB"])[0]).toContain("queue.max_bytes: is more than half of journal.max_bytes");
+    expect(warnings(["queue.max_bytes=9MiB", "journal.max_bytes=32MiB"])).toEqual([]);
+    expect(warnings(["queue.max_bytes=9MiB", "journal.durability=memory"])).toEqual([]);
+    expect(warnings(["journal.max_bytes=1MiB"])).toEqual([]);
+  });
 });

@@ -98,6 +98,28 @@ describe("EmbeddedBroker", () => {
     }
   });
 
+  test("gives nobody the session of another user, and lets it go with a clean one", async () => {
+    const usersFile = await file("users", `${await userLine("anna", "a")}\n${await userLine("bob", "b")}\n`);
+    const broker = await start({ usersFile });
+    const anna = { username: "anna", password: "a" };
+    const bob = { username: "bob", password: "b" };
+    const kept = await client(broker.url, { ...anna, clientId: "kept", clean: false });
+    await expect(client(broker.url, { ...bob, clientId: "kept" })).rejects.toMatchObject({ code: 2 });
+    expect(kept.connected).toBe(true);
+    await kept.endAsync();
+    await expect(client(broker.url, { ...bob, clientId: "kept", clean: false })).rejects.toMatchObject({ code: 2 });
+    const clean = await client(broker.url, { ...anna, clientId: "kept", clean: true });
+    await clean.endAsync();
+    await expect
+      .poll(() =>
+        client(broker.url, { ...bob, clientId: "kept" }).then(
+          () => "let in",
+          () => "not yet",
+        ),
+      )
+      .toBe("let in");
+  });
+
   test("delivers and accepts what the access list allows", async () => {
     const usersFile = await file("users", `${await userLine("anna", "a")}\n${await userLine("bob", "b")}\n`);
     const accessFile = await file("access", "pattern read to/%u\nuser anna\ntopic write to/#\n");
