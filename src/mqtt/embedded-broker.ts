@@ -19,7 +19,10 @@ import type { Access } from "./access-list.ts";
 import { boundPersistence } from "./bounded-persistence.ts";
 import type { Persistence } from "./bounded-persistence.ts";
 import { PacketSizeGuard } from "./packet-size-guard.ts";
+import { originAllowed } from "./web-origin.ts";
 import { SessionOwners } from "./session-owners.ts";
+import { DEFAULT_SUBSCRIPTIONS, SubscriptionBounds } from "./subscription-bounds.ts";
+import type { SubscriptionLimits } from "./subscription-bounds.ts";
 
 export interface EmbeddedBrokerOptions {
   /** Address to listen on; loopback by default. */
@@ -40,6 +43,7 @@ export interface EmbeddedBrokerOptions {
   maxQueuedMessages?: number;
   maxQueuedBytes?: number;
   maxRetainedMessages?: number;
+  subscriptions?: SubscriptionLimits;
 }
 
 const DEFAULTS = {
@@ -51,9 +55,12 @@ const DEFAULTS = {
   maxQueuedMessages: 1_000,
   maxQueuedBytes: 8 * 1024 * 1024,
   maxRetainedMessages: 1_000,
+  subscriptions: DEFAULT_SUBSCRIPTIONS,
 };
 
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
+const DRAIN_TIMEOUT_MS = 5_000;
+const MAX_CLIENT_ID_CHARACTERS = 256;
 // CONNACK codes of MQTT 3.1.1 (§3.2.2.3).
 const IDENTIFIER_REJECTED = 2;
 const NOT_AUTHORIZED = 5;
@@ -65,12 +72,15 @@ export class EmbeddedBroker {
   readonly #sockets = new Set<Socket>();
   readonly #servers: Server[] = [];
   readonly #owners = new SessionOwners();
+  readonly #subscriptions: SubscriptionBounds;
+  #refusedOne = false;
   #aedes: Aedes | undefined;
   #port: number | undefined;
   #webSocketPort: number | undefined;
 
   constructor(options: EmbeddedBrokerOptions, logger: Logger) {
     this.#options = { ...DEFAULTS, ...options };
+    this.#subscriptions = new SubscriptionBounds(this.#options.subscriptions);
     this.#logger = logger;
   }
 
@@ -141,7 +151,11 @@ export class EmbeddedBroker {
       );
     };
     const aedes = await Aedes.createBroker({
+      // A client that does not read holds up everybody's messages for this long.
+      drainTimeout: DRAIN_TIMEOUT_MS,
       authenticate: (client, username, password, done) => {
+        if (client.id.length > MAX_CLIENT_ID_CHARACTERS)
+          return done(identifierRejected("the client id is too long"), false);
         if (username !== undefined) names.set(client, username);
         if (users === undefined) return done(null, true);
         users.verify(username, password).then(
@@ -157,16 +171,28 @@ export class EmbeddedBroker {
         else if (may("write", topic, client)) done(null);
         else done(new Error(`the access list does not let this client publish to ${topic}`));
       },
+      authorizeSubscribe: (client, subscription, done) => {
+        const fault = this.#subscriptions.fault(client.id, subscription.topic);
+        if (fault !== undefined) this.#subscriptionRefused(client.id, fault);
+        done(null, fault === undefined ? subscription : null);
+      },
       authorizeForward: (client, packet) => (may("read", packet.topic, client) ? packet : null),
     });
     this.#observe(aedes);
     return aedes;
   }
 
+  /** Said once: whoever asks for too many asks for a hundred thousand. */
+  #subscriptionRefused(clientId: string, fault: string): void {
+    const say = this.#refusedOne ? this.#logger.debug : this.#logger.warn;
+    this.#refusedOne = true;
+    say.call(this.#logger, { client_id: clientId }, `a subscription was refused: ${fault}`);
+  }
+
   #sessionFault(clientId: string, username: string): AuthenticateError | null {
     if (this.#owners.claim(clientId, username)) return null;
     this.#logger.warn({ client_id: clientId, username }, "a user wants the session of another user: refused");
-    return Object.assign(new Error("the client id is another user's"), { returnCode: IDENTIFIER_REJECTED as 2 });
+    return identifierRejected("the client id is another user's");
   }
 
   #observe(aedes: Aedes): void {
@@ -180,7 +206,12 @@ export class EmbeddedBroker {
     );
     aedes.on("client", (client) => forget(client.id));
     aedes.on("clientDisconnect", (client) => {
-      if ((client as Client & { clean: boolean }).clean) this.#owners.release(client.id);
+      if (!(client as Client & { clean: boolean }).clean) return;
+      this.#owners.release(client.id);
+      this.#subscriptions.end(client.id);
+    });
+    aedes.on("unsubscribe", (filters, { id }) => {
+      for (const filter of filters) this.#subscriptions.remove(id, filter);
     });
     const failed = (client: Client, error: Error) => {
       this.#logger.debug({ client_id: client.id, reason: error.message }, "a client of the embedded broker failed");
@@ -244,15 +275,8 @@ export class EmbeddedBroker {
   }
 }
 
-/** Programs send no Origin; pages must be of this host or on the list. */
-export function originAllowed(
-  origin: string | undefined,
-  host: string | undefined,
-  allowed: readonly string[],
-): boolean {
-  if (origin === undefined || allowed.includes(origin)) return true;
-  if (host === undefined || !URL.canParse(origin) || !URL.canParse(`http://${host}`)) return false;
-  return new URL(origin).hostname === new URL(`http://${host}`).hostname;
+function identifierRejected(message: string): AuthenticateError {
+  return Object.assign(new Error(message), { returnCode: IDENTIFIER_REJECTED as 2 });
 }
 
 function notAuthorized(): AuthenticateError {

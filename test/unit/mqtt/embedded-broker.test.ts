@@ -7,8 +7,9 @@ import type { IClientOptions, MqttClient } from "mqtt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { userLine } from "../../../src/mqtt/access-list.ts";
-import { EmbeddedBroker, originAllowed } from "../../../src/mqtt/embedded-broker.ts";
+import { EmbeddedBroker } from "../../../src/mqtt/embedded-broker.ts";
 import type { EmbeddedBrokerOptions } from "../../../src/mqtt/embedded-broker.ts";
+import { originAllowed } from "../../../src/mqtt/web-origin.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 import { Mailbox } from "../../fakes/mailbox.ts";
 
@@ -178,6 +179,29 @@ describe("EmbeddedBroker", () => {
     await sender.publishAsync("t", "later", { qos: 1 });
     await connectBack(broker.url, session, heard);
     expect(await heard.take()).toBe("later");
+  });
+
+  test("keeps a bounded number of subscriptions, and lets go of those of clients that have left", async () => {
+    const broker = await start({ subscriptions: { ofOneClient: 3, inAll: 5, clients: 3 } });
+    const greedy = await client(broker.url, { clientId: "greedy" });
+    const granted = async (who: MqttClient, ...filters: string[]) =>
+      (await who.subscribeAsync(filters, { qos: 1 }).catch(() => [])).map(({ qos }) => qos);
+    expect(await granted(greedy, "a", "b", "c")).toEqual([1, 1, 1]);
+    expect(await granted(greedy, "d")).toEqual([]);
+    expect(await granted(greedy, "a")).toEqual([1]);
+    await greedy.unsubscribeAsync("a");
+    expect(await granted(greedy, "d")).toEqual([1]);
+    const other = await client(broker.url, { clientId: "other" });
+    expect(await granted(other, "a", "b")).toEqual([1, 1]);
+    expect(await granted(other, "c")).toEqual([]);
+    await greedy.endAsync();
+    await expect.poll(() => granted(other, "c")).toEqual([1]);
+    expect(await granted(other, `x/${"y".repeat(1100)}`)).toEqual([]);
+  });
+
+  test("refuses a client id of kilobytes", async () => {
+    const broker = await start();
+    await expect(client(broker.url, { clientId: "i".repeat(300) })).rejects.toMatchObject({ code: 2 });
   });
 
   test("keeps a bounded number of retained topics", async () => {
