@@ -1,6 +1,7 @@
 // Whether a question can be taken: there is room in the line, its sender leaves room for others, and its answer can be ready
 // in time. Asked before it is accepted, so that nobody waits for a refusal. Pure.
 import { RequestError } from "./errors.ts";
+import { agingMs } from "./question-queue.ts";
 import type { Question } from "./request.ts";
 
 export interface QueueBounds {
@@ -65,31 +66,39 @@ function fullness(question: Question, waiting: readonly Question[], bounds: Queu
 }
 
 /**
- * Milliseconds until work on the question would begin: the rest of what runs, everything of higher priority, and of its own
- * priority as many questions of each other sender as it has turns to wait for.
+ * Milliseconds until work on the question would begin: the rest of what runs, its sender's own questions, and of each other
+ * sender as many as it has turns to wait for. Of what has a higher priority, no more than can be done until the question has
+ * aged as far: otherwise whoever asks with the highest priority would make every other deadline look impossible.
  */
 export function expectedStartMs(question: Question, admission: Admission): number {
   const { waiting, running, concurrency, nowMs, estimateMs } = admission;
-  const own = waiting.filter((other) => isPeer(other, question) && other.sender === question.sender).length;
-  const turns = new Map<string, number>();
-  const ahead = waiting.filter((other) => {
-    if (!isPeer(other, question)) return other.priority > question.priority;
-    const taken = turns.get(other.sender) ?? 0;
-    turns.set(other.sender, taken + 1);
-    return other.sender === question.sender || taken <= own;
-  });
-  const aheadMs = ahead.reduce((sum, other) => sum + estimateMs(other), 0);
+  // While a place is free nothing has to end first.
+  if (waiting.length === 0 && running.length < concurrency) return 0;
+  const { sender, priority } = question;
+  const sumMs = (questions: readonly Question[]) => questions.reduce((sum, other) => sum + estimateMs(other), 0);
+  const own = waiting.filter((other) => other.sender === sender && other.priority >= priority);
+  const others = waiting.filter((other) => other.sender !== sender);
+  const higher = others.filter((other) => other.priority > priority);
+  const peers = others.filter((other) => other.priority === priority);
+  const higherMs = Math.min(
+    sumMs(higher),
+    agingMs(question) * concurrency + sumMs(firstOfEachSender(higher, own.length + 1)),
+  );
   const restMs = running.reduce(
     (sum, { question: other, begunMs }) => sum + Math.max(0, estimateMs(other) - (nowMs - begunMs)),
     0,
   );
-  // While a place is free nothing has to end first.
-  if (waiting.length === 0 && running.length < concurrency) return 0;
+  const aheadMs = sumMs(own) + higherMs + sumMs(firstOfEachSender(peers, own.length + 1));
   return (aheadMs + restMs) / Math.max(1, concurrency);
 }
 
-function isPeer(one: Question, other: Question): boolean {
-  return one.priority === other.priority;
+function firstOfEachSender(questions: readonly Question[], most: number): Question[] {
+  const taken = new Map<string, number>();
+  return questions.filter(({ sender }) => {
+    const count = (taken.get(sender) ?? 0) + 1;
+    taken.set(sender, count);
+    return count <= most;
+  });
 }
 
 function busy(message: string, retryAfterMs: number): RequestError {

@@ -70,7 +70,15 @@ export class QuestionQueue {
 }
 
 /** The lowest has caught up with the highest when less than half of its time is over, so that it is answered in the end. */
-function agedPriority({ priority, arrivedMs, deadlineMs }: Question, nowMs: number): number {
-  const stepMs = Math.max(1, Math.min(AGING_MS, AGING_PART * (deadlineMs - arrivedMs)));
-  return Math.min(HIGHEST, priority + Math.floor((nowMs - arrivedMs) / stepMs));
+function agedPriority(question: Question, nowMs: number): number {
+  return Math.min(HIGHEST, question.priority + Math.floor((nowMs - question.arrivedMs) / stepMs(question)));
+}
+
+/** Milliseconds after which nothing has a higher priority than the question any more. */
+export function agingMs(question: Question): number {
+  return (HIGHEST - question.priority) * stepMs(question);
+}
+
+function stepMs({ arrivedMs, deadlineMs }: Question): number {
+  return Math.max(1, Math.min(AGING_MS, AGING_PART * (deadlineMs - arrivedMs)));
 }

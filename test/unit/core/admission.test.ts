@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Admission, admissionFault, expectedStartMs } from "../../../src/core/admission.ts";
+import { QuestionQueue } from "../../../src/core/question-queue.ts";
 import type { Question } from "../../../src/core/request.ts";
 import { questionOf } from "../../fixtures/questions.ts";
 
@@ -124,7 +125,14 @@ describe("the expected wait", () => {
     expect(wait(asked(1), [...line(3, "me", 1), ...line(20, "flood", 1)])).toBe(2000 + 3000 + 4000);
   });
 
-  test("counts everything of higher priority and nothing of lower", () => {
+  test("counts of higher priority what can be done until the question has aged as far, and then one turn", () => {
+    const flood = Array.from({ length: 48 }, () => asked(1, { sender: "flood", priority: 9 }));
+    // Four steps of a twentieth of 30 s.
+    expect(wait(asked(1, { deadlineMs: 30_000 }), flood)).toBe(2000 + 6000 + 1000);
+    expect(wait(asked(1, { deadlineMs: 30_000, priority: 9 }), flood)).toBe(2000 + 1000);
+  });
+
+  test("counts everything of higher priority where that is less, and nothing of lower", () => {
     const high = asked(7, { sender: "a", priority: 6 });
     const low = asked(9, { sender: "b", priority: 4 });
     expect(wait(asked(1), [high, high, low])).toBe(2000 + 14_000);
@@ -132,6 +140,29 @@ describe("the expected wait", () => {
 
   test("is shared by those that are worked on side by side", () => {
     expect(wait(asked(1), [asked(4, { sender: "a" })], { concurrency: 2 })).toBe(3000);
+  });
+
+  // Of one priority: lower ones that age meanwhile may come before it, which nobody can foresee.
+  test("is never shorter than the line really takes, whoever asked and whoever had a turn before", () => {
+    const question = fc.record({ seconds: fc.nat(9), sender: fc.constantFrom("a", "b", "c") });
+    fc.assert(
+      fc.property(fc.array(question), question, fc.array(fc.constantFrom("a", "b", "c")), (others, own, before) => {
+        const queue = new QuestionQueue(100);
+        for (const sender of before) {
+          queue.push(asked(0, { sender }));
+          queue.take(0);
+        }
+        const waiting = others.map((other) => asked(other.seconds, other));
+        const mine = asked(own.seconds, own);
+        const expectedMs = expectedStartMs(mine, { ...calm, waiting });
+        for (const each of [...waiting, mine]) queue.push(each);
+        let nowMs = 0;
+        for (let next = queue.take(nowMs); next !== undefined && next !== mine; next = queue.take(nowMs)) {
+          nowMs += calm.estimateMs(next);
+        }
+        expect(nowMs).toBeLessThanOrEqual(expectedMs);
+      }),
+    );
   });
 
   test("is never longer than everything that is there, and never negative", () => {
