@@ -30,7 +30,7 @@ export const limits = {
   sender_questions_per_minute: integer({
     doc: "Questions that each sender may ask of a route within a minute; more are refused as `rate_limited`.",
     ...BOUNDS.perMinute,
-    default: 6000,
+    default: 60_000,
   }),
   sender_tokens_per_minute: integer({
     doc: "Tokens that each sender may have read and written by a route within a minute.",
