@@ -17,7 +17,7 @@ export default defineConfig({
     projects: [
       project("unit", ["test/unit/**/*.test.ts", "test/contract/**/*.test.ts"], 10_000),
       project("integration", ["test/integration/**/*.test.ts"], 60_000, { fileParallelism: false }),
-      project("fuzz", ["test/fuzz/**/*.test.ts"], 60_000, { maxWorkers: 2 }),
+      project("fuzz", ["test/fuzz/**/*.test.ts"], 60_000),
       project("chaos", ["test/chaos/**/*.test.ts"], 400_000, { fileParallelism: false }),
       project("model", ["test/model/**/*.test.ts"], 120_000, { fileParallelism: false }),
       project("system", ["test/system/**/*.test.ts"], 600_000, { fileParallelism: false }),
