@@ -12,14 +12,16 @@ import { topicFault } from "../core/topics.ts";
 import { withoutSecrets } from "./broker-url.ts";
 import { containFaults } from "./containment.ts";
 import { connectFault, linkDown, publishFault } from "./faults.ts";
-import { acknowledgeLate } from "./late-ack.ts";
+import { acknowledgeLate, type LateAckOptions, MESSAGE_BYTES } from "./late-ack.ts";
 import { incomingMessage, packetBytes, publishOptions } from "./packets.ts";
 import type { ProtocolVersion, PublishMessage } from "./packets.ts";
 
 /** MQTT.js ignores the server's receive maximum, so we count; 8 is what we also allow the server (design.md §7). */
 const MAX_IN_FLIGHT = 8;
-/** Messages that wait for their PUBACK before the inbound stream stands still (3.1.1 only; mosquitto stops at 20). */
+/** Messages that are looked at side by side; one in work takes some 10 KiB, one that waits its turn less than 1. */
 const MAX_UNACKNOWLEDGED = 64;
+/** 10,000 short questions at once; more than a window of 20 messages of the largest size takes by default. */
+const MAX_UNACKNOWLEDGED_BYTES = 16 * 1024 * 1024;
 
 /** Whatever the defaults of this Node.js are; browsers have bounds of their own. MQTT.js hands it to `tls` and `ws` as it is. */
 const OLDEST_TLS = { minVersion: "TLSv1.2" } as const;
@@ -71,10 +73,9 @@ export class Connection {
     const client = startClient(url, options);
     containFaults(client);
     const ending = new AbortController();
-    const limit = Math.max(MAX_UNACKNOWLEDGED, options.properties?.receiveMaximum ?? 0);
-    acknowledgeLate(client, limit, (packet, acknowledge) => {
+    acknowledgeLate(client, lateAckOptions(options, clock), (packet, arrivedMs, acknowledge) => {
       // Whoever rejects has said why; here it only means that there is no PUBACK.
-      receive(incomingMessage(packet, clock.nowMs()), ending.signal).then(acknowledge, () => {});
+      receive(incomingMessage(packet, arrivedMs), ending.signal).then(acknowledge, () => {});
     });
     const abort = () => client.end(true);
     signal.addEventListener("abort", abort, { once: true });
@@ -190,6 +191,16 @@ export class Connection {
     for (const reject of pending) reject(linkDown(reason));
     return reason;
   }
+}
+
+/** A window that we have asked for ourselves always fits. */
+function lateAckOptions({ properties = {} }: IClientOptions, clock: Clock): LateAckOptions {
+  const { receiveMaximum = 0, maximumPacketSize = 0 } = properties;
+  return {
+    maxMessages: Math.max(MAX_UNACKNOWLEDGED, receiveMaximum),
+    maxBytes: Math.max(MAX_UNACKNOWLEDGED_BYTES, receiveMaximum * (maximumPacketSize + MESSAGE_BYTES)),
+    nowMs: () => clock.nowMs(),
+  };
 }
 
 function startClient(url: string, options: IClientOptions): MqttClient {
