@@ -25,6 +25,8 @@ export { PipitError } from "../core/errors.ts";
 export { ReplyError } from "./client-reply.ts";
 export type { AnswerReply, ErrorReplyJson, LabelReply, RecordReply, ReplyJson, ReplyReceipt } from "./client-reply.ts";
 
+const CONNECT_TIMEOUT_MS = 10_000;
+
 export interface PipitClientOptions {
   /** mqtt, mqtts, ws or wss; a browser can do the last two. */
   url: string;
@@ -109,6 +111,7 @@ export class PipitClient {
         url,
         protocol,
         backoff: { ...DEFAULT_BACKOFF, maxMs: 10_000, ...options.backoff },
+        connectTimeoutMs: CONNECT_TIMEOUT_MS,
         clientOptions: (version) => Promise.resolve(clientOptions(options, clientId, version)),
       },
       {
@@ -269,7 +272,7 @@ function clientOptions(
     protocolVersion: version,
     clean: true,
     keepalive: 30,
-    connectTimeout: 10_000,
+    connectTimeout: CONNECT_TIMEOUT_MS,
   };
   if (username !== undefined) options.username = username;
   if (password !== undefined) options.password = password;

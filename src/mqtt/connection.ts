@@ -18,6 +18,8 @@ import type { ProtocolVersion, PublishMessage } from "./packets.ts";
 
 /** MQTT.js ignores the server's receive maximum, so we count; 8 is what we also allow the server (design.md §7). */
 const MAX_IN_FLIGHT = 8;
+/** A broker that still answers pings but has not acknowledged a message for this long gets it on the next connection. */
+const ACKNOWLEDGE_TIMEOUT_MS = 60_000;
 /** Messages that are looked at side by side; one in work takes some 10 KiB, one that waits its turn less than 1. */
 const MAX_UNACKNOWLEDGED = 64;
 /** 10,000 short questions at once; more than a window of 20 messages of the largest size takes by default. */
@@ -42,6 +44,7 @@ export class Connection {
   /** Resolves, never rejects, with the reason when the connection is gone. */
   readonly closed: Promise<string>;
   readonly #client: MqttClient;
+  readonly #clock: Clock;
   readonly #ending: AbortController;
   /** Publishes on their way; each is rejected when the connection falls. */
   readonly #pending = new Set<(reason: PipitError) => void>();
@@ -50,8 +53,13 @@ export class Connection {
   #inFlight = 0;
   #reason: string | undefined;
 
-  private constructor(client: MqttClient, version: ProtocolVersion, sessionPresent: boolean, ending: AbortController) {
+  private constructor(
+    { client, clock, ending }: { client: MqttClient; clock: Clock; ending: AbortController },
+    version: ProtocolVersion,
+    sessionPresent: boolean,
+  ) {
     this.#client = client;
+    this.#clock = clock;
     this.#ending = ending;
     this.version = version;
     this.sessionPresent = sessionPresent;
@@ -81,7 +89,7 @@ export class Connection {
     signal.addEventListener("abort", abort, { once: true });
     try {
       const sessionPresent = await connected(client);
-      return new Connection(client, version, sessionPresent, ending);
+      return new Connection({ client, clock, ending }, version, sessionPresent);
     } catch (error) {
       ending.abort();
       client.end(true);
@@ -121,6 +129,9 @@ export class Connection {
       throw new PipitError("request", "too_large", sentence);
     }
     await this.#takePlace();
+    const release = this.#clock.after(ACKNOWLEDGE_TIMEOUT_MS, () =>
+      this.cut(`the broker has not acknowledged a message for ${ACKNOWLEDGE_TIMEOUT_MS / 1000} s`),
+    );
     try {
       await this.#whileUp<void>((resolve, reject) => {
         const options = publishOptions(message, this.version);
@@ -130,6 +141,7 @@ export class Connection {
         });
       });
     } finally {
+      release();
       // The place goes straight to the oldest that waits: one who comes in between must not find it free.
       const next = this.#queue.shift();
       if (next) next();

@@ -2,6 +2,7 @@
 // promise that a question is acknowledged only when its handler says so. What it does not do: keep anything. A publish that
 // is not acknowledged when the link falls is rejected, and the journal's outbox repeats it.
 import { PipitError, toError } from "../core/errors.ts";
+import type { Health, HealthSource } from "../core/health.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
 import type { Clock, Link, LinkStatus, Logger, MessageHandler } from "../core/ports.ts";
 import type { Connection } from "./connection.ts";
@@ -32,7 +33,8 @@ export interface LinkEvents {
   onStatus?(status: LinkStatus): void;
 }
 
-export class MqttLink implements Link {
+export class MqttLink implements Link, HealthSource {
+  readonly room = "link";
   readonly #options: ResolvedLinkOptions;
   readonly #events: LinkEvents;
   readonly #logger: Logger;
@@ -48,9 +50,9 @@ export class MqttLink implements Link {
     this.#events = events;
     this.#logger = logger;
     this.#clock = clock;
-    const { url, protocol, backoff } = this.#options;
+    const { url, protocol, backoff, connectTimeoutMs } = this.#options;
     this.#session = new Session(
-      { url, protocol, backoff, clientOptions: (version) => clientOptions(this.#options, version) },
+      { url, protocol, backoff, connectTimeoutMs, clientOptions: (version) => clientOptions(this.#options, version) },
       {
         receive: (message, closed) =>
           message.packetId === undefined ? this.#receiveQos0(message, closed) : this.#receive(message, closed),
@@ -64,6 +66,10 @@ export class MqttLink implements Link {
 
   get status(): LinkStatus {
     return this.#session.status;
+  }
+
+  health(): Health {
+    return this.#session.health();
   }
 
   /** Rejects with a `config` PipitError when a TLS file cannot be read; everything else is waited for. */

@@ -3,6 +3,7 @@
 // business of the callbacks; link.ts is the agent's, client.ts the asker's.
 import type { IClientOptions } from "mqtt";
 import { PipitError, toError } from "../core/errors.ts";
+import type { Health } from "../core/health.ts";
 import type { Clock, LinkState, LinkStatus, Logger } from "../core/ports.ts";
 import { Backoff } from "./backoff.ts";
 import type { BackoffOptions } from "./backoff.ts";
@@ -14,11 +15,17 @@ import type { ProtocolVersion } from "./packets.ts";
 
 /** A clock that is wrong at boot is usually set within seconds of the network coming up: do not wait a minute for it. */
 const CLOCK_RETRY_MS = 5_000;
+/** A broker that lets us in and then says nothing more is left and tried again. */
+const READY_TIMEOUT_MS = 30_000;
+/** How much later than it should a step of the loop may end before the loop counts as stuck. */
+const SLACK_MS = 30_000;
 
 export interface SessionOptions {
   url: string;
   protocol: "auto" | "5" | "3.1.1";
   backoff: BackoffOptions;
+  /** For TCP, TLS and CONNACK. */
+  connectTimeoutMs: number;
   /** Options of the next attempt, made afresh each time so that rotated keys and passwords count. */
   clientOptions(version: ProtocolVersion): Promise<IClientOptions>;
 }
@@ -42,6 +49,8 @@ export class Session {
   #status: LinkStatus = { state: "offline", connects: 0 };
   #connection: Connection | undefined;
   #loop: Promise<void> | undefined;
+  #steps = 0;
+  #doing: Health["doing"];
 
   constructor(options: SessionOptions, events: SessionEvents, logger: Logger, clock: Clock) {
     this.#options = options;
@@ -65,6 +74,11 @@ export class Session {
     return this.#stopping.signal.aborted;
   }
 
+  /** An attempt and the wait after it owe their end; a connection that stands owes nothing, its keepalive watches over it. */
+  health(): Health {
+    return { steps: this.#steps, ...(this.#doing && { doing: this.#doing }) };
+  }
+
   start(): void {
     if (!this.stopping) this.#loop ??= this.#run();
   }
@@ -84,6 +98,7 @@ export class Session {
       release();
     }
     await this.#loop;
+    this.#owe(undefined);
     this.#enter("offline", "stopped");
   }
 
@@ -92,6 +107,7 @@ export class Session {
       const waitMs = await this.#attempt();
       if (this.stopping) return;
       this.#logger.info({ wait_ms: Math.round(waitMs) }, "next connection attempt");
+      this.#owe({ what: "the wait before an attempt", stepMs: waitMs + SLACK_MS });
       await this.#pause(waitMs);
     }
   }
@@ -103,12 +119,15 @@ export class Session {
     let clockNotSet = false;
     let reason: string;
     this.#enter("connecting", this.#status.reason);
+    // With another version of the protocol after the first, perhaps.
+    const attemptMs = 2 * this.#options.connectTimeoutMs + READY_TIMEOUT_MS;
+    this.#owe({ what: "an attempt to connect", stepMs: attemptMs + SLACK_MS });
     try {
       const connection = await this.#open();
       this.#connection = connection;
       if (this.stopping) throw linkDown("stopped");
-      const fallen = await Promise.race([this.#events.ready(connection), connection.closed]);
-      if (fallen !== undefined) throw linkDown(fallen);
+      await this.#whenReady(connection);
+      this.#owe(undefined);
       upSinceMs = this.#clock.nowMs();
       const { sessionPresent: session_present } = connection;
       this.#logger.info({ broker, version: connection.version, session_present }, "connected to the broker");
@@ -125,9 +144,28 @@ export class Session {
     this.#connection = undefined;
     this.#enter("offline", reason);
     if (!this.stopping) this.#logger.warn({ broker, reason }, "no connection to the broker");
-    if (upSinceMs !== undefined) this.#backoff.ended(this.#clock.nowMs() - upSinceMs);
+    if (upSinceMs !== undefined) this.#backoff.ended(this.#clock.nowMs() - upSinceMs, this.#clock.nowMs());
     const waitMs = this.#backoff.next();
     return clockNotSet ? Math.min(waitMs, CLOCK_RETRY_MS) : waitMs;
+  }
+
+  async #whenReady(connection: Connection): Promise<void> {
+    let release = () => {};
+    const silent = new Promise<string>((resolve) => {
+      const reason = `the broker has let us in and then said nothing for ${READY_TIMEOUT_MS / 1000} s`;
+      release = this.#clock.after(READY_TIMEOUT_MS, () => resolve(reason));
+    });
+    try {
+      const fallen = await Promise.race([this.#events.ready(connection), connection.closed, silent]);
+      if (fallen !== undefined) throw linkDown(fallen);
+    } finally {
+      release();
+    }
+  }
+
+  #owe(doing: Health["doing"]): void {
+    this.#steps += 1;
+    this.#doing = doing;
   }
 
   async #open(): Promise<Connection> {

@@ -241,6 +241,19 @@ describe("publishing", () => {
     await expect(link.publish({ topic: ANSWER, payload: bytes("no") })).rejects.toMatchObject({ kind });
   });
 
+  test("takes a message to the next connection that has not been acknowledged for a minute", async () => {
+    const broker = await scripted();
+    const clock = new FakeClock();
+    const { link, online, states } = await linkTo(broker, {}, clock);
+    const peer = await broker.peers.take();
+    await online.take();
+    const sent = link.publish({ topic: ANSWER, payload: bytes("lost in the broker") });
+    await peer.published(ANSWER);
+    clock.advance(60_000);
+    await expect(sent).rejects.toMatchObject({ code: "link_down" });
+    expect((await states.takeUntil(({ state }) => state === "offline")).reason).toMatch(/not acknowledged .* 60 s/);
+  });
+
   test("does not send what would cost the connection", async () => {
     const broker = await scripted();
     const { link, online } = await linkTo(broker);
@@ -311,6 +324,24 @@ describe("connecting", () => {
     expect(refused.reason).toContain("Bad User Name or Password");
     expect(await online.take()).toMatchObject({ state: "online", connects: 1 });
     expect(refusals).toBe(4);
+  });
+
+  test("leaves a broker that lets it in and then grants nothing, and owes progress meanwhile", async () => {
+    const broker = await scripted();
+    const clock = new FakeClock();
+    broker.react = (packet) => (packet.cmd === "subscribe" ? "silent" : undefined);
+    const { link, states } = await linkTo(broker, {}, clock);
+    const peer = await broker.peers.take();
+    await peer.next("subscribe");
+    expect(link.health().doing?.what).toBe("an attempt to connect");
+    clock.advance(30_000);
+    await peer.ended.take();
+    expect((await states.takeUntil(({ state }) => state === "offline")).reason).toMatch(/said nothing for 30 s/);
+    await expect.poll(() => link.health().doing?.what).toBe("the wait before an attempt");
+    broker.react = () => undefined;
+    clock.advance(5);
+    await states.takeUntil(({ state }) => state === "online");
+    expect(link.health().doing).toBeUndefined();
   });
 
   test("names the cause when another client takes the session over", async () => {
