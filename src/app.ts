@@ -83,9 +83,14 @@ export class App {
     state.start();
     this.#started.push({ name: "state", stop: () => state.stop() });
     for (const { key, reply } of recovered.unsettled) void outbox.repeat(key, reply);
-    for (const { question, starts } of recovered.open) {
+    for (const { question, ...attempts } of recovered.open) {
       const route = inbox.routeOf(question.topic);
-      if (route) await pipeline.resume(question, starts, route);
+      if (route) await pipeline.resume(question, attempts, route);
+      else
+        this.#log.warn(
+          { topic: question.topic },
+          "an accepted question waits in the journal for its route to come back",
+        );
     }
   }
 

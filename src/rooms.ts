@@ -6,7 +6,7 @@ import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { Classification } from "./classification.ts";
 import { toError } from "./core/errors.ts";
-import type { HealthSource } from "./core/health.ts";
+import { type HealthSource, owesProgress } from "./core/health.ts";
 import type { IncomingMessage, OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
 import { reservedFilters, type Topics, topicsOf, withoutShare } from "./core/topics.ts";
@@ -22,6 +22,7 @@ import { Controls } from "./work/controls.ts";
 import { Inbox } from "./work/inbox.ts";
 import { Outbox } from "./work/outbox.ts";
 import { Pipeline } from "./work/pipeline.ts";
+import { PipelineHealth } from "./work/pipeline-health.ts";
 import { routesOf } from "./work/routes.ts";
 import { stateJson } from "./work/state.ts";
 import { StatePublisher } from "./work/state-publisher.ts";
@@ -126,7 +127,9 @@ export class Rooms {
 
   /** Rooms that owe progress while they have work. */
   get healthSources(): HealthSource[] {
-    return this.#childEngine ? [this.#childEngine] : [];
+    const pipeline = new PipelineHealth(this.pipeline, this.outbox, this.#options.clock);
+    const rooms: (object | undefined)[] = [this.#childEngine, this.journal, this.#link, pipeline];
+    return rooms.filter(owesProgress);
   }
 
   /** What `…/state` says. */

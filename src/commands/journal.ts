@@ -96,8 +96,9 @@ function inspect(
   stdout(`${open} open, ${unsettled} answered and not settled, ${settled} settled, ${dead} dead\n`);
   for (const row of rows) {
     const begun = row.starts > 0 ? `, begun ${row.starts}x` : "";
+    const died = row.deaths > 0 ? `, the model's process died on it ${row.deaths}x` : "";
     stdout(
-      `\n${row.key}\n  ${row.state}${begun}, ${row.bytes ?? 0} bytes${row.topic === undefined ? "" : ` ${row.topic}`}\n`,
+      `\n${row.key}\n  ${row.state}${begun}${died}, ${row.bytes ?? 0} bytes${row.topic === undefined ? "" : ` ${row.topic}`}\n`,
     );
     if (row.accepted !== undefined) stdout(`  accepted ${row.accepted}, deadline ${row.deadline}\n`);
     if (row.settled !== undefined) stdout(`  settled ${row.settled}\n`);
@@ -132,6 +133,7 @@ interface QuestionRow {
   key: string;
   state: "accepted" | "answered" | "settled" | "dead";
   starts: number;
+  deaths: number;
   topic?: string;
   bytes?: number;
   accepted?: string;
@@ -141,8 +143,8 @@ interface QuestionRow {
 }
 
 function rowOf(entry: Entry, withPayload: boolean): QuestionRow {
-  const { key, phase, dead, starts, question, reply, settled } = entry;
-  const row: QuestionRow = { key, state: dead ? "dead" : phase, starts };
+  const { key, phase, dead, starts, deaths, question, reply, settled } = entry;
+  const row: QuestionRow = { key, state: dead ? "dead" : phase, starts, deaths };
   const content = question ?? reply;
   if (content !== undefined) {
     row.topic = content.topic;

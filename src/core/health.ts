@@ -12,3 +12,8 @@ export interface HealthSource {
   room: string;
   health(): Health;
 }
+
+/** Not every room of a kind does: a journal in memory, for one, has nothing that could hang. */
+export function owesProgress(room: object | undefined): room is HealthSource {
+  return room !== undefined && "health" in room;
+}

@@ -1,5 +1,6 @@
 // The interfaces between floors: `work/` knows the rooms below it only by these. Each promises what its comment says;
 // `test/contract` holds one suite per port, run for the fake and for the real room.
+import type { Attempts } from "./attempts.ts";
 import type { IncomingMessage, OutgoingMessage } from "./message.ts";
 import type { ThreadPlan } from "./plan.ts";
 
@@ -193,6 +194,8 @@ export interface AcceptedQuestion {
   responseTopic?: string;
   correlationData?: Uint8Array;
   userProperties?: Record<string, string | string[]>;
+  /** Packet identifier of the delivery: see `acceptedAs`. */
+  packetId?: number;
   /** Wall clock at arrival and at the deadline. */
   acceptedWallMs: number;
   deadlineWallMs: number;
@@ -201,8 +204,8 @@ export interface AcceptedQuestion {
 export type QuestionState = "unknown" | "accepted" | "answered" | "settled" | "dead";
 
 export interface Recovered {
-  /** Accepted without an answer, oldest first, with the number of times they were started. */
-  open: { question: AcceptedQuestion; starts: number }[];
+  /** Accepted without an answer, oldest first. */
+  open: ({ question: AcceptedQuestion } & Attempts)[];
   /** Answered but not settled: the exact bytes to publish again. */
   unsettled: { key: string; reply: OutgoingMessage }[];
 }
@@ -217,8 +220,12 @@ export interface Journal {
   /** The stored reply of an answered question, to be repeated byte for byte. */
   reply(key: string): OutgoingMessage | undefined;
   accept(question: AcceptedQuestion): Promise<void>;
-  /** Notes that inference begins; returns how many times it has begun, this one included. */
-  begin(key: string): number;
+  /** The question that was accepted last under this packet identifier: its redelivery, if it has no identity of its own. */
+  acceptedAs(packetId: number): string | undefined;
+  /** Notes that inference begins; returns the attempts, this one included. */
+  begin(key: string): Attempts;
+  /** Notes that inference has ended without an answer, for a known reason: the model's process died, or we stopped it. */
+  interrupt(key: string, cause: "death" | "stop"): Attempts;
   answer(key: string, reply: OutgoingMessage): Promise<void>;
   /** The broker has acknowledged the reply. */
   settle(key: string): void;

@@ -32,10 +32,14 @@ export class QuestionQueue {
     this.#waiting.push(question);
   }
 
-  /** The next question to work on: highest aged priority, then the sender served longest ago, then the oldest. */
-  take(nowMs: number): Question | undefined {
+  /**
+   * The next question to work on: highest aged priority, then the sender served longest ago, then the oldest. Undefined also
+   * when that one may not go yet: nobody overtakes it.
+   */
+  take(nowMs: number, mayGo: (question: Question) => boolean = () => true): Question | undefined {
     if (this.#waiting.length === 0) return undefined;
     const next = this.#waiting.reduce((best, other) => (this.#order(other, best, nowMs) < 0 ? other : best));
+    if (!mayGo(next)) return undefined;
     this.#remove(next);
     this.#servings += 1;
     this.#served.set(next.sender, this.#servings);

@@ -13,6 +13,7 @@ export function recordOf(message: IncomingMessage, question: Question, wallMs: n
     payload: message.payload,
     acceptedWallMs: wallMs,
     deadlineWallMs: wallMs + (question.deadlineMs - question.arrivedMs),
+    ...(message.packetId !== undefined && { packetId: message.packetId }),
     ...(message.responseTopic && { responseTopic: message.responseTopic }),
     ...(message.correlationData && { correlationData: message.correlationData }),
     ...senderProperties(message, question.route),

@@ -18,6 +18,8 @@ import { senderOf } from "./sender.ts";
 /** Everything that work on one question needs to know; the route's settings overlaid with what the request asked for. */
 export interface Question {
   id: string;
+  /** The id is the agent's own: the sender gave neither one nor correlation data. */
+  unnamed: boolean;
   /** Identity for de-duplication: correlation data or id, apart for each reply topic. */
   key: string;
   route: Route;

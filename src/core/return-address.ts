@@ -14,6 +14,11 @@ export interface ReturnAddress {
   correlationData: Uint8Array | undefined;
 }
 
+export interface Identity extends ReturnAddress {
+  /** The id is the agent's own: the sender gave neither one nor correlation data. */
+  unnamed: boolean;
+}
+
 export interface RequestLimits {
   /** Topics the agent itself listens on: a reply there would be a loop. */
   ownFilters: readonly string[];
@@ -32,7 +37,7 @@ export function returnAddress(
   fields: Fields,
   limits: RequestLimits,
   makeId: () => string,
-): ReturnAddress {
+): Identity {
   const given = optionalString(fields, "id");
   if (given !== undefined && (given.length === 0 || given.length > MAX_ID_CHARACTERS)) {
     throw new RequestError("bad_request", `id has ${given.length} characters, 1 to ${MAX_ID_CHARACTERS} are allowed`);
@@ -42,11 +47,9 @@ export function returnAddress(
   const replyTopic = asked ?? own;
   const fault = replyTopicFault(replyTopic, message, fields, route, limits);
   if (fault) throw new RequestError("not_allowed", `reply topic ${JSON.stringify(replyTopic)} ${fault}`);
-  return {
-    id: given ?? idFromCorrelation(message.correlationData) ?? makeId(),
-    replyTopic,
-    correlationData: message.correlationData,
-  };
+  const chosen = given ?? idFromCorrelation(message.correlationData);
+  const unnamed = chosen === undefined && !message.correlationData?.length;
+  return { id: chosen ?? makeId(), unnamed, replyTopic, correlationData: message.correlationData };
 }
 
 /**
@@ -77,6 +80,15 @@ export function returnAddressOfBadRequest(
 export function questionKey(address: ReturnAddress, message: IncomingMessage): string {
   const own = address.correlationData?.length ? `c:${hex(address.correlationData)}` : `i:${address.id}`;
   return shortened(`${message.topic} ${address.replyTopic} ${own} ${digest(message.payload)}`, MAX_KEY_CHARACTERS);
+}
+
+/**
+ * Whether a message without an identity, sent again by the broker, is the question of `key`, which came under the same packet
+ * identifier: same topic, reply topic and bytes. Only with the DUP flag, for the same text may be asked twice on purpose.
+ */
+export function isRedelivery(key: string, { replyTopic, unnamed }: Identity, message: IncomingMessage): boolean {
+  if (!unnamed || !message.duplicate) return false;
+  return key.startsWith(`${message.topic} ${replyTopic} i:`) && key.endsWith(` ${digest(message.payload)}`);
 }
 
 function readableFields(payload: Uint8Array, maxPayloadBytes: number): Fields {

@@ -33,6 +33,9 @@ export interface Entry {
   phase: "accepted" | "answered" | "settled";
   dead: boolean;
   starts: number;
+  deaths: number;
+  /** Packet identifier of the delivery that was accepted. */
+  packetId?: number;
   /** Held until the reply is stored; what a crash would need to ask again. */
   question?: AcceptedQuestion;
   /** Held until settled, and after that as long as the reply budget allows. */
@@ -60,6 +63,8 @@ export class Book {
   /** The finished entries that still have their reply, in the same order. */
   readonly #repeatable = new Map<string, Entry>();
   #repeatableBytes = 0;
+  /** The entry that was accepted last under each packet identifier. */
+  readonly #packets = new Map<number, Entry>();
   #nextOrder = 1;
   #nextSettledOrder = 1;
 
@@ -93,16 +98,28 @@ export class Book {
   /** A new life of the key, also when an old one is still remembered. */
   accept(question: AcceptedQuestion, order: number = this.#nextOrder): Entry {
     this.forget(question.key);
-    const entry: Entry = { key: question.key, order, phase: "accepted", dead: false, starts: 0, question };
-    this.#entries.set(entry.key, entry);
-    this.#nextOrder = Math.max(this.#nextOrder, order + 1);
+    const { key, packetId } = question;
+    const entry: Entry = { key, order, phase: "accepted", dead: false, starts: 0, deaths: 0, packetId, question };
+    this.#enter(entry);
     return entry;
+  }
+
+  acceptedAs(packetId: number): string | undefined {
+    return this.#packets.get(packetId)?.key;
   }
 
   begin(key: string): Entry {
     const entry = this.#entries.get(key);
     if (entry?.phase !== "accepted") throw wrongOrder("begin", key, this.state(key));
     entry.starts += 1;
+    return entry;
+  }
+
+  interrupt(key: string, cause: "death" | "stop"): Entry {
+    const entry = this.#entries.get(key);
+    if (entry?.phase !== "accepted" || entry.starts === 0) throw wrongOrder("interrupt", key, this.state(key));
+    entry.starts -= 1;
+    if (cause === "death") entry.deaths += 1;
     return entry;
   }
 
@@ -137,8 +154,7 @@ export class Book {
   /** Puts an entry read back from disk in place of what was known of its key. */
   restore(entry: Entry): void {
     this.forget(entry.key);
-    this.#entries.set(entry.key, entry);
-    this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
+    this.#enter(entry);
   }
 
   finish(entry: Entry, settled: Settled, settledMs: number): void {
@@ -169,14 +185,24 @@ export class Book {
     this.#dropReply(entry);
     this.#finished.delete(key);
     this.#entries.delete(key);
+    if (entry.packetId !== undefined && this.#packets.get(entry.packetId) === entry)
+      this.#packets.delete(entry.packetId);
+  }
+
+  #enter(entry: Entry): void {
+    this.#entries.set(entry.key, entry);
+    this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
+    const { packetId } = entry;
+    if (packetId === undefined || (this.#packets.get(packetId)?.order ?? 0) > entry.order) return;
+    this.#packets.set(packetId, entry);
   }
 
   recovered(): Recovered {
     const byOrder = [...this.#entries.values()].sort((a, b) => a.order - b.order);
     const open: Recovered["open"] = [];
     const unsettled: Recovered["unsettled"] = [];
-    for (const { key, phase, question, reply, starts } of byOrder) {
-      if (phase === "accepted" && question !== undefined) open.push({ question, starts });
+    for (const { key, phase, question, reply, starts, deaths } of byOrder) {
+      if (phase === "accepted" && question !== undefined) open.push({ question, starts, deaths });
       if (phase === "answered" && reply !== undefined) unsettled.push({ key, reply });
     }
     return { open, unsettled };

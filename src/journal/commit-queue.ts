@@ -24,6 +24,11 @@ export class CommitQueue<T> {
     this.#options = options;
   }
 
+  /** Something is being written, or waits for that. */
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
+
   add(item: T): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });

@@ -6,16 +6,19 @@
 // lost settling repeats one reply, byte for byte. While the disk fails every promise rejects with `journal_unavailable`
 // and what is known stays in memory; the disk is tried again every second. Nothing is written at idle.
 import { randomBytes } from "node:crypto";
-import { PipitError, toError } from "../core/errors.ts";
+import { PipitError } from "../core/errors.ts";
+import type { Attempts } from "../core/attempts.ts";
+import type { Health, HealthSource } from "../core/health.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger, QuestionState, Recovered } from "../core/ports.ts";
 import { Book } from "./book.ts";
 import type { Entry, Retention } from "./book.ts";
 import { nodeDisk } from "./disk.ts";
+import { directoryFault } from "./directory-fault.ts";
 import type { Disk } from "./disk.ts";
 import { journalLimits } from "./limits.ts";
 import type { JournalLimits } from "./limits.ts";
-import { recordOf } from "./record.ts";
+import { recordOf, startedRecordOf } from "./record.ts";
 import { recover } from "./recover.ts";
 import { SegmentLog } from "./segment-log.ts";
 import type { LogCounters } from "./segment-log.ts";
@@ -51,7 +54,11 @@ export interface JournalStats {
   written: LogCounters;
 }
 
-export class FileJournal implements Journal {
+/** An SD card that tidies up takes seconds over a write; one that takes this long is not coming back. */
+const STEP_MS = 60_000;
+
+export class FileJournal implements Journal, HealthSource {
+  readonly room = "journal";
   readonly durable = true;
   readonly #options: FileJournalOptions;
   readonly #disk: Disk;
@@ -94,9 +101,16 @@ export class FileJournal implements Journal {
     };
   }
 
+  /** A write or sync that does not return is owed. A disk that refuses is no hang: it is tried again every second. */
+  health(): Health {
+    const { writes, dataSyncs, directorySyncs } = this.#log.counters;
+    const steps = writes + dataSyncs + directorySyncs;
+    return this.#store.busy ? { steps, doing: { what: "a write to the disk", stepMs: STEP_MS } } : { steps };
+  }
+
   /**
    * Locks the directory and reads it. Rejects with kind `config`: `journal_locked`, `journal_newer` (written by a later
-   * version and left as it is), `journal_directory` (cannot be made or read). Damage is reported and survived.
+   * version and left as it is), `journal_directory` (cannot be made or read; `transient` where that may pass). Damage is reported and survived.
    */
   async start(): Promise<Recovered> {
     if (this.#release !== undefined) return this.#book.recovered();
@@ -161,10 +175,16 @@ export class FileJournal implements Journal {
     return shared(this.#accepting, key, durable);
   }
 
-  begin(key: string): number {
-    const entry = this.#book.begin(key);
-    this.#store.note(entry, { type: "started", key, starts: entry.starts });
-    return entry.starts;
+  acceptedAs(packetId: number): string | undefined {
+    return this.#book.acceptedAs(packetId);
+  }
+
+  begin(key: string): Attempts {
+    return this.#noteAttempts(this.#book.begin(key));
+  }
+
+  interrupt(key: string, cause: "death" | "stop"): Attempts {
+    return this.#noteAttempts(this.#book.interrupt(key, cause));
   }
 
   async answer(key: string, reply: OutgoingMessage): Promise<void> {
@@ -189,6 +209,11 @@ export class FileJournal implements Journal {
     if (entry !== undefined) this.#store.note(entry, { type: "dead", key });
   }
 
+  #noteAttempts(entry: Entry): Attempts {
+    this.#store.note(entry, startedRecordOf(entry));
+    return { starts: entry.starts, deaths: entry.deaths };
+  }
+
   async #answer(entry: Entry, record: Extract<Parameters<Store["add"]>[1], { type: "answered" }>): Promise<void> {
     await this.#store.add(entry, record);
     this.#book.answer(entry.key, record.reply);
@@ -202,8 +227,7 @@ export class FileJournal implements Journal {
       return await this.#disk.lock(directory);
     } catch (thrown) {
       if (thrown instanceof PipitError) throw thrown;
-      const message = `journal: cannot use ${directory}: ${toError(thrown).message}`;
-      throw new PipitError("config", "journal_directory", message, { cause: thrown });
+      throw directoryFault("use", directory, thrown);
     }
   }
 

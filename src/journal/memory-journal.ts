@@ -1,6 +1,7 @@
 // The journal of `durability: memory`: the same rules and bounds as the file journal and nothing written. Loses, when the
 // process ends for whatever reason, every accepted question without an answer, every unpublished reply, and the memory of
 // which ids were answered (a repeat is then answered anew). The broker has its PUBACK by then and will not send them again.
+import type { Attempts } from "../core/attempts.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, QuestionState, Recovered } from "../core/ports.ts";
 import { Book, DEFAULT_RETENTION, type Retention } from "./book.ts";
@@ -41,8 +42,18 @@ export class MemoryJournal implements Journal {
     return Promise.resolve();
   }
 
-  begin(key: string): number {
-    return this.#book.begin(key).starts;
+  acceptedAs(packetId: number): string | undefined {
+    return this.#book.acceptedAs(packetId);
+  }
+
+  begin(key: string): Attempts {
+    const { starts, deaths } = this.#book.begin(key);
+    return { starts, deaths };
+  }
+
+  interrupt(key: string, cause: "death" | "stop"): Attempts {
+    const { starts, deaths } = this.#book.interrupt(key, cause);
+    return { starts, deaths };
   }
 
   async answer(key: string, reply: OutgoingMessage): Promise<void> {

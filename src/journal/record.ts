@@ -8,8 +8,9 @@ import type { Entry, Settled } from "./book.ts";
 import type { Frame } from "./segment.ts";
 
 export type JournalRecord =
-  | { type: "accepted"; order: number; starts: number; question: AcceptedQuestion }
-  | { type: "started"; key: string; starts: number }
+  | { type: "accepted"; order: number; starts: number; deaths?: number; question: AcceptedQuestion }
+  /** How often inference was begun without a known end, and how often it ended by the death of the model's process. */
+  | { type: "started"; key: string; starts: number; deaths?: number }
   | { type: "answered"; order: number; key: string; dead: boolean; reply: OutgoingMessage; settled?: Settled }
   | { type: "settled"; order: number; key: string; dead: boolean; settled: Settled }
   | { type: "dead"; key: string };
@@ -23,11 +24,20 @@ type Head = Record<string, unknown>;
  * settled reply without its settling would be sent again.
  */
 export function recordOf(entry: Entry): JournalRecord {
-  const { key, order, starts, dead, question, reply, settled } = entry;
-  if (question !== undefined) return { type: "accepted", order, starts, question };
+  const { key, order, starts, deaths, dead, question, reply, settled } = entry;
+  if (question !== undefined) return { type: "accepted", order, starts, ...noted(deaths), question };
   if (reply !== undefined) return { type: "answered", order, key, dead, reply, settled };
   if (settled !== undefined) return { type: "settled", order, key, dead, settled };
   throw new PipitError("bug", "journal_entry", `journal: question "${key}" holds neither question, reply nor end`);
+}
+
+export function startedRecordOf({ key, starts, deaths }: Entry): JournalRecord {
+  return { type: "started", key, starts, ...noted(deaths) };
+}
+
+/** Hardly any question has seen a death: most records do without the field. */
+function noted(deaths: number): { deaths?: number } {
+  return deaths > 0 ? { deaths } : {};
 }
 
 export function encodeRecord(record: JournalRecord): Frame {
@@ -35,7 +45,8 @@ export function encodeRecord(record: JournalRecord): Frame {
   switch (record.type) {
     case "accepted": {
       const { payload, correlationData, ...head } = record.question;
-      return { type, body: pack({ ...head, order: record.order, starts: record.starts }, payload, correlationData) };
+      const { order, starts, deaths } = record;
+      return { type, body: pack({ ...head, order, starts, deaths }, payload, correlationData) };
     }
     case "answered": {
       const { payload, correlationData, ...message } = record.reply;
@@ -58,13 +69,14 @@ export function decodeRecord(frame: Frame): JournalRecord | undefined {
   if (type === undefined || unpacked === undefined) return undefined;
   const { head, payload, correlationData } = unpacked;
   const { key, order, starts } = head;
+  const deaths = isCount(head["deaths"]) ? { deaths: head["deaths"] } : {};
   const settled = readSettled(head["settled"]);
   const dead = head["dead"] === true;
   if (typeof key !== "string") return undefined;
   switch (type) {
     case "accepted": {
       const question = questionOf(head, payload, correlationData);
-      return isCount(order) && isCount(starts) && question ? { type, order, starts, question } : undefined;
+      return isCount(order) && isCount(starts) && question ? { type, order, starts, ...deaths, question } : undefined;
     }
     case "answered": {
       const reply = replyOf(head["message"], payload, correlationData);
@@ -72,7 +84,7 @@ export function decodeRecord(frame: Frame): JournalRecord | undefined {
       return { type, key, order, dead, reply, settled };
     }
     case "started":
-      return isCount(starts) ? { type, key, starts } : undefined;
+      return isCount(starts) ? { type, key, starts, ...deaths } : undefined;
     case "settled":
       return isCount(order) && settled ? { type, key, order, dead, settled } : undefined;
     case "dead":
@@ -116,12 +128,13 @@ function questionOf(
   payload: Uint8Array,
   correlationData: Uint8Array | undefined,
 ): AcceptedQuestion | undefined {
-  const { key, topic, acceptedWallMs, deadlineWallMs, responseTopic, userProperties } = head;
+  const { key, topic, acceptedWallMs, deadlineWallMs, responseTopic, userProperties, packetId } = head;
   if (typeof key !== "string" || typeof topic !== "string") return undefined;
   if (!isTime(acceptedWallMs) || !isTime(deadlineWallMs)) return undefined;
   const question: AcceptedQuestion = { key, topic, payload, acceptedWallMs, deadlineWallMs };
   if (typeof responseTopic === "string") question.responseTopic = responseTopic;
   if (correlationData !== undefined) question.correlationData = correlationData;
+  if (isCount(packetId)) question.packetId = packetId;
   if (isHead(userProperties)) question.userProperties = userProperties as Record<string, string | string[]>;
   return question;
 }

@@ -3,6 +3,7 @@
 import { PipitError, toError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 import type { Book } from "./book.ts";
+import { directoryFault } from "./directory-fault.ts";
 import type { Disk } from "./disk.ts";
 import { readJournal } from "./reader.ts";
 import type { JournalReading } from "./reader.ts";
@@ -62,7 +63,6 @@ async function read(
   try {
     return await readJournal(disk, directory, onRecord);
   } catch (thrown) {
-    const message = `journal: cannot read ${directory}: ${toError(thrown).message}`;
-    throw new PipitError("config", "journal_directory", message, { cause: thrown });
+    throw directoryFault("read", directory, thrown);
   }
 }

@@ -13,19 +13,24 @@ export function replay(book: Book, record: JournalRecord, segment: number, clock
       // An older life of a key that was forgotten and asked anew must not come back, nor an answered one be asked again.
       if (known !== undefined && known.order > record.order) return;
       if (known?.order === record.order && known.phase !== "accepted") return;
-      const starts = known?.order === record.order ? Math.max(known.starts, record.starts) : record.starts;
       const entry = book.accept(record.question, record.order);
-      entry.starts = starts;
+      entry.starts = record.starts;
+      entry.deaths = record.deaths ?? 0;
       entry.segment = segment;
       return;
     }
     case "started":
-      if (known?.phase === "accepted") known.starts = Math.max(known.starts, record.starts);
+      // The last one counts: starts go down again when it is known how they ended.
+      if (known?.phase === "accepted") {
+        known.starts = record.starts;
+        known.deaths = record.deaths ?? 0;
+      }
       return;
     case "answered": {
       if (known !== undefined && known.order > record.order) return;
       const { order, dead, reply, settled } = record;
-      const entry: Entry = { key, order, phase: "answered", dead, starts: 0, reply, segment };
+      const packetId = known?.order === order ? known.packetId : undefined;
+      const entry: Entry = { key, order, phase: "answered", dead, starts: 0, deaths: 0, packetId, reply, segment };
       book.restore(entry);
       if (settled !== undefined) finish(book, entry, settled, clock);
       return;
@@ -33,7 +38,8 @@ export function replay(book: Book, record: JournalRecord, segment: number, clock
     case "settled": {
       if (known !== undefined && (known.order > record.order || known.phase === "settled")) return;
       const { order, dead, settled } = record;
-      const entry = known?.order === order ? known : { key, order, phase: "settled" as const, dead, starts: 0 };
+      const entry =
+        known?.order === order ? known : { key, order, phase: "settled" as const, dead, starts: 0, deaths: 0 };
       if (entry !== known) book.restore(entry);
       entry.dead ||= dead;
       // Without its reply nothing older is needed to remember it.

@@ -58,6 +58,11 @@ export class Store {
     return this.#writable;
   }
 
+  /** Something is on its way to the disk. */
+  get busy(): boolean {
+    return this.#queue.busy;
+  }
+
   /** What a caller is told while the store is not writable. */
   get unavailable(): PipitError {
     const reason = this.#failure?.message ?? "not started";

@@ -19,6 +19,7 @@ export class Outbox {
   /** Wakes those who wait before the journal is tried again. */
   #retries = new Set<() => void>();
   #stopped = false;
+  #attempts = 0;
 
   constructor(journal: Journal, link: Pick<Link, "publish">, clock: Clock, log: Logger) {
     this.#journal = journal;
@@ -29,6 +30,11 @@ export class Outbox {
 
   get length(): number {
     return this.#unsettled.size;
+  }
+
+  /** Times the journal was asked to take a reply: a full disk is no standstill. */
+  get attempts(): number {
+    return this.#attempts;
   }
 
   /** No more attempts to journal a reply: whoever waits for one is let go. */
@@ -78,6 +84,7 @@ export class Outbox {
 
   async #journalled(key: string, reply: OutgoingMessage): Promise<boolean> {
     for (;;) {
+      this.#attempts += 1;
       try {
         await this.#journal.answer(key, reply);
         return true;

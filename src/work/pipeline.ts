@@ -1,6 +1,7 @@
 // The way of one question: accept (durable) → admit → wait → run the task → reply → settle. Every accepted question gets
 // exactly one final reply, whatever happens on the way; nothing here knows MQTT packets, files or the native library.
 import type { QueueBounds, Running } from "../core/admission.ts";
+import { type Attempts, describeAttempts, isDeadly, isSuspect } from "../core/attempts.ts";
 import { PipitError, RequestError } from "../core/errors.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { AcceptedQuestion, Clock, Journal, Logger } from "../core/ports.ts";
@@ -8,6 +9,7 @@ import { QuestionQueue } from "../core/question-queue.ts";
 import { messageOfRecord, recordOf } from "../core/question-record.ts";
 import { errorReply, replyTo } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
+import { isRedelivery } from "../core/return-address.ts";
 import type { Route } from "../core/route.ts";
 import { Speeds } from "../core/speeds.ts";
 import { Doorkeeper } from "./doorkeeper.ts";
@@ -17,8 +19,6 @@ import type { Outbox } from "./outbox.ts";
 import { Replies } from "./replies.ts";
 import type { Tasks } from "./tasks.ts";
 
-/** A question that was begun this often without an end kills the model's process: it is not tried again. */
-const MOST_STARTS = 2;
 /** Time that the last replies have to reach the broker when the agent stops. */
 const FLUSH_MS = 1000;
 const STOPPING = new RequestError("failed", "the agent is stopping; ask again");
@@ -58,6 +58,8 @@ export class Pipeline {
   readonly #queue: QuestionQueue;
   readonly #door: Doorkeeper;
   #running = new Map<string, Work>();
+  /** Questions that a process has died on: see `isSuspect`. */
+  readonly #suspects = new Set<string>();
   /** Cancels the timer that answers `expired` while a question still waits. */
   #expiry = new Map<string, () => void>();
   #paused = false;
@@ -73,7 +75,7 @@ export class Pipeline {
     const { bounds, concurrency, governor } = options;
     this.speeds = new Speeds((phase) => governor.expectedMs(phase));
     this.#queue = new QuestionQueue(bounds.maxQuestions);
-    const inside = { waiting: () => this.#queue.waiting, running: () => [...this.#running.values()], concurrency };
+    const inside = { waiting: () => this.#queue.waiting, running: () => this.running, concurrency };
     this.#door = new Doorkeeper(bounds, inside, this.speeds, rooms.clock);
     this.#replies = new Replies(rooms, this.speeds, () => governor.current);
   }
@@ -86,6 +88,10 @@ export class Pipeline {
       refused: this.#replies.refused,
       paused: this.#paused,
     };
+  }
+
+  get running(): readonly Running[] {
+    return [...this.#running.values()];
   }
 
   get isIdle(): boolean {
@@ -103,21 +109,24 @@ export class Pipeline {
     if (question.unknownFields.length > 0) {
       log.debug({ id: question.id, fields: question.unknownFields }, "ignored unknown request fields");
     }
+    const earlier = message.packetId === undefined ? undefined : journal.acceptedAs(message.packetId);
+    if (earlier !== undefined && isRedelivery(earlier, question, message)) question.key = earlier;
+    const record = recordOf(message, question, clock.wallMs());
     const state = journal.state(question.key);
     if (state !== "unknown") {
       const reply = journal.reply(question.key);
       log.debug({ id: question.id, state }, "a question that is known already");
-      if (reply) await outbox.repeat(question.key, reply);
+      // The first copy may still be on its way to the disk: this one is as safe as that, and no sooner.
+      await (reply ? outbox.repeat(question.key, reply) : journal.accept(record));
       return;
     }
     const refusal = this.#door.refusal(question);
     if (refusal) return this.#replies.refuse(question, refusal);
-    const written = journal.accept(recordOf(message, question, clock.wallMs()));
-    await this.#until(this.#door.enter(question, written).then(() => this.#enqueue(question)));
+    await this.#until(this.#door.enter(question, journal.accept(record)).then(() => this.#enqueue(question)));
   }
 
-  /** A question that was accepted before a restart, with the number of times it was begun. */
-  resume(record: AcceptedQuestion, starts: number, route: Route): Promise<void> {
+  /** A question that was accepted before a restart, and what became of the attempts to answer it. */
+  resume(record: AcceptedQuestion, attempts: Attempts, route: Route): Promise<void> {
     const { clock, outbox } = this.#rooms;
     const intake = readQuestion(messageOfRecord(record, clock.nowMs(), clock.wallMs()), route, this.#options);
     if (!intake.question) {
@@ -129,7 +138,8 @@ export class Pipeline {
     question.key = record.key;
     // The time left is ours; whether the reply may expire was the asker's to say.
     question.expiresMs = undefined;
-    if (starts >= MOST_STARTS) return this.#bury(question);
+    if (isDeadly(attempts)) return this.#bury(question, attempts);
+    if (isSuspect(attempts)) this.#suspects.add(question.key);
     return this.#enqueue(question);
   }
 
@@ -183,7 +193,7 @@ export class Pipeline {
 
   /** What becomes of a question that nobody will work on: in a durable journal it waits for the next start. */
   async #leave(question: Question): Promise<void> {
-    this.#cancelExpiry(question);
+    this.#release(question);
     if (!this.#rooms.journal.durable) await this.#fail(question, STOPPING);
   }
 
@@ -209,9 +219,11 @@ export class Pipeline {
     this.#pump();
   }
 
-  #cancelExpiry({ key }: Question): void {
+  /** The question is over, or is left to the next start. */
+  #release({ key }: Question): void {
     this.#expiry.get(key)?.();
     this.#expiry.delete(key);
+    this.#suspects.delete(key);
   }
 
   #expire(question: Question): void {
@@ -227,7 +239,7 @@ export class Pipeline {
 
   #pump(): void {
     while (!this.#paused && !this.#stopped && this.#running.size < this.#options.concurrency()) {
-      const question = this.#queue.take(this.#rooms.clock.nowMs());
+      const question = this.#queue.take(this.#rooms.clock.nowMs(), (next) => this.#mayRun(next));
       if (question === undefined) break;
       const abort = new AbortController();
       const hold = this.#options.governor.forQuestion(question.route.courtesy);
@@ -241,6 +253,12 @@ export class Pipeline {
       this.#running.set(question.key, { question, abort, begunMs: this.#rooms.clock.nowMs() });
       void this.#until(done);
     }
+  }
+
+  /** A suspect runs alone. */
+  #mayRun({ key }: Question): boolean {
+    if (this.#running.size === 0) return true;
+    return !this.#suspects.has(key) && ![...this.#running.keys()].some((other) => this.#suspects.has(other));
   }
 
   /** A pause that heat or courtesy asks for before a question; none usually. */
@@ -260,31 +278,38 @@ export class Pipeline {
   async #work(question: Question, signal: AbortSignal): Promise<void> {
     const { clock, journal } = this.#rooms;
     const begunMs = clock.nowMs();
-    for (;;) {
-      try {
-        if (journal.begin(question.key) > MOST_STARTS) return await this.#bury(question);
-        const result = await this.#rooms.tasks.run(question, signal);
-        this.#cancelExpiry(question);
-        this.#door.used(question, result.usage);
-        return await this.#replies.succeed(question, result, begunMs);
-      } catch (error) {
-        if (error instanceof PipitError && error.code === "engine_died" && !signal.aborted) continue;
-        const reason: unknown = signal.aborted ? signal.reason : error;
-        // With a durable journal the question is asked again at the next start, so it gets no reply now.
-        if (reason === STOPPING && journal.durable) return this.#cancelExpiry(question);
-        return await this.#fail(question, reason);
-      }
+    journal.begin(question.key);
+    try {
+      const result = await this.#rooms.tasks.run(question, signal);
+      this.#release(question);
+      this.#door.used(question, result.usage);
+      await this.#replies.succeed(question, result, begunMs);
+    } catch (error) {
+      if (error instanceof PipitError && error.code === "engine_died" && !signal.aborted) return this.#again(question);
+      const reason: unknown = signal.aborted ? signal.reason : error;
+      if (reason !== STOPPING || !journal.durable) return this.#fail(question, reason);
+      // With a durable journal the question is asked again at the next start, so it gets no reply now.
+      journal.interrupt(question.key, "stop");
+      this.#release(question);
     }
   }
 
-  async #bury(question: Question): Promise<void> {
-    const error = new RequestError("failed", `the model's process died ${MOST_STARTS} times on this question`);
-    await this.#fail(question, error);
+  /** The model's process died under the question: back into the line, unless that has happened before. */
+  async #again(question: Question): Promise<void> {
+    const attempts = this.#rooms.journal.interrupt(question.key, "death");
+    if (isDeadly(attempts)) return this.#bury(question, attempts);
+    if (this.#stopped) return this.#leave(question);
+    this.#suspects.add(question.key);
+    this.#queue.push(question);
+  }
+
+  async #bury(question: Question, attempts: Attempts): Promise<void> {
+    await this.#fail(question, new RequestError("failed", `given up: ${describeAttempts(attempts)}`));
     this.#rooms.journal.bury(question.key);
   }
 
   #fail(question: Question, error: unknown): Promise<void> {
-    this.#cancelExpiry(question);
+    this.#release(question);
     return this.#replies.fail(question, error);
   }
 }

@@ -68,11 +68,27 @@ export function journalContract(name: string, make: (limits: JournalLimits) => P
       });
     });
 
-    test("counts how often inference has begun", async () => {
+    test("counts attempts without a known end, and apart from them the deaths of the model's process", async () => {
       await using(async ({ journal }) => {
         await journal.accept(question("a"));
-        expect(journal.begin("a")).toBe(1);
-        expect(journal.begin("a")).toBe(2);
+        expect(journal.begin("a")).toEqual({ starts: 1, deaths: 0 });
+        expect(journal.begin("a")).toEqual({ starts: 2, deaths: 0 });
+        expect(journal.interrupt("a", "death")).toEqual({ starts: 1, deaths: 1 });
+        expect(journal.interrupt("a", "stop")).toEqual({ starts: 0, deaths: 1 });
+        expect(() => journal.interrupt("a", "stop")).toThrow(expect.objectContaining({ kind: "bug" }));
+      });
+    });
+
+    test("knows which question came last under a packet identifier, also once it is answered", async () => {
+      await using(async ({ journal }) => {
+        await journal.accept(question("a", { packetId: 7 }));
+        await journal.accept(question("b", { packetId: 7 }));
+        await journal.accept(question("c"));
+        expect(journal.acceptedAs(7)).toBe("b");
+        expect(journal.acceptedAs(8)).toBeUndefined();
+        await journal.answer("b", reply("b"));
+        journal.settle("b");
+        expect(journal.acceptedAs(7)).toBe("b");
       });
     });
 
@@ -102,7 +118,7 @@ export function journalContract(name: string, make: (limits: JournalLimits) => P
         await Promise.all([journal.accept(question("a")), journal.accept(question("a"))]);
         journal.begin("a");
         await journal.accept(question("a"));
-        expect(journal.begin("a")).toBe(2);
+        expect(journal.begin("a")).toMatchObject({ starts: 2 });
         await journal.answer("a", reply("a"));
         await journal.accept(question("a"));
         expect(journal.state("a")).toBe("answered");

@@ -36,6 +36,8 @@ export class SimDisk implements Disk {
   /** All that has happened, oldest first. */
   operations: DiskOperation[] = [];
   fault: Fault | undefined;
+  /** Syncs of files wait for it, as on a card that tidies up. */
+  hang: Promise<void> | undefined;
   /** Operations asked for, also those refused. */
   asked = 0;
   locked = false;
@@ -100,7 +102,10 @@ export class SimDisk implements Disk {
     const inode = this.#inode(name);
     return {
       write: (bytes, offset) => this.#do("write", (keep) => this.#write(inode, bytes.slice(0, keep), offset)),
-      datasync: () => this.#do("sync", () => void this.operations.push({ kind: "sync", inode: inode.id })),
+      datasync: async () => {
+        if (this.hang) await this.hang;
+        await this.#do("sync", () => void this.operations.push({ kind: "sync", inode: inode.id }));
+      },
       close: () => Promise.resolve(),
     };
   }

@@ -34,6 +34,30 @@ async function faultyRun(seed: number, code: "ENOSPC" | "EIO", from: number, cou
   return run;
 }
 
+test("a write that never returns is owed until it does, a disk that refuses owes nothing", async () => {
+  const disk = new SimDisk();
+  const run = new JournalRun(disk, new Random(1));
+  await run.start();
+  expect(run.journal.health().doing).toBeUndefined();
+  let release = (): void => {};
+  disk.hang = new Promise<void>((resolve) => (release = resolve));
+  const accepted = run.journal.accept(question("a"));
+  for (let turn = 0; turn < 20; turn++) await turnOfTheLoop();
+  const hanging = run.journal.health();
+  expect(hanging.doing).toEqual({ what: "a write to the disk", stepMs: 60_000 });
+  for (let turn = 0; turn < 20; turn++) await turnOfTheLoop();
+  expect(run.journal.health()).toEqual(hanging);
+  disk.hang = undefined;
+  release();
+  await accepted;
+  for (let turn = 0; turn < 20; turn++) await turnOfTheLoop();
+  expect(run.journal.health().doing).toBeUndefined();
+  disk.fault = () => ({ error: diskError("ENOSPC") });
+  await expect(run.journal.accept(question("b"))).rejects.toEqual(UNAVAILABLE);
+  for (let turn = 0; turn < 20; turn++) await turnOfTheLoop();
+  expect(run.journal.health().doing).toBeUndefined();
+});
+
 describe("a disk that refuses", () => {
   test.each([
     ["ENOSPC", 1],
@@ -83,7 +107,7 @@ describe("a disk that refuses", () => {
     expect(journal.state("c")).toBe("unknown");
     await expect(journal.answer("a", reply("a"))).rejects.toEqual(UNAVAILABLE);
     expect(journal.state("a")).toBe("accepted");
-    expect(journal.begin("a")).toBe(1);
+    expect(journal.begin("a")).toEqual({ starts: 1, deaths: 0 });
     journal.settle("b");
 
     const asked = disk.asked;
@@ -100,8 +124,8 @@ describe("a disk that refuses", () => {
     const after = new JournalRun(disk.kill(), new Random(2));
     expect(await after.journal.start()).toEqual({
       open: [
-        { question: question("a"), starts: 1 },
-        { question: question("c"), starts: 0 },
+        { question: question("a"), starts: 1, deaths: 0 },
+        { question: question("c"), starts: 0, deaths: 0 },
       ],
       unsettled: [],
     });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { OutgoingMessage } from "../../../src/core/message.ts";
 import type { AcceptedQuestion } from "../../../src/core/ports.ts";
+import { nodeDisk } from "../../../src/journal/disk.ts";
 import { FileJournal } from "../../../src/journal/file-journal.ts";
 import type { FileJournalOptions } from "../../../src/journal/file-journal.ts";
 import { encodeHeader, segmentName } from "../../../src/journal/segment.ts";
@@ -13,7 +14,7 @@ import { question, reply } from "../../contract/journal.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 import { Random } from "../../fakes/random.ts";
-import { SimDisk } from "../../fakes/sim-disk.ts";
+import { SimDisk, diskError } from "../../fakes/sim-disk.ts";
 
 const DAY = 86_400_000;
 
@@ -88,7 +89,7 @@ describe("the file journal", () => {
     await journal.stop();
     journal = make();
     expect(await journal.start()).toEqual({
-      open: [{ question: full, starts: 1 }],
+      open: [{ question: full, starts: 1, deaths: 0 }],
       unsettled: [{ key: "b", reply: stored }],
     });
   });
@@ -298,6 +299,9 @@ describe("the file journal", () => {
     await writeFile(join(directory, "file"), "");
     const config = { kind: "config", code: "journal_directory" };
     await expect(make({ directory: join(directory, "file") }).start()).rejects.toMatchObject(config);
+    // A disk that is full today need not be tomorrow: the service manager shall start the agent again.
+    const full = { ...nodeDisk, makeDirectory: () => Promise.reject(diskError("ENOSPC")) };
+    await expect(make({ disk: full }).start()).rejects.toMatchObject({ ...config, kind: "transient" });
     expect(() => make({ maxBytes: 1000 })).toThrow("max_bytes is 1000, at least 131072 needed");
   });
 

@@ -43,6 +43,7 @@ const dead = fc.boolean();
 const record: fc.Arbitrary<JournalRecord> = fc.oneof(
   fc.record({ type: fc.constant("accepted" as const), order: count, starts: count, question: accepted }),
   fc.record({ type: fc.constant("started" as const), key, starts: count }),
+  fc.record({ type: fc.constant("started" as const), key, starts: count, deaths: count }),
   fc.record({ type: fc.constant("answered" as const), order: count, key, dead, reply: message }),
   fc.record({ type: fc.constant("answered" as const), order: count, key, dead, reply: message, settled }),
   fc.record({ type: fc.constant("settled" as const), order: count, key, dead, settled }),

@@ -44,18 +44,27 @@ describe("replaying records", () => {
     settled: { order, wallMs },
   });
 
-  test("a question carried over while open is one question with its highest count of starts", () => {
-    play(accepted(1), { type: "started", key: "a", starts: 1 }, accepted(1, 1), {
-      type: "started",
-      key: "a",
-      starts: 2,
-    });
-    expect(book.recovered().open).toEqual([{ question: question("a", { payload: Uint8Array.of(1) }), starts: 2 }]);
+  test("a question carried over while open is one question with what became of its attempts last", () => {
+    const started = (starts: number, deaths = 0): JournalRecord => ({ type: "started", key: "a", starts, deaths });
+    play(accepted(1), started(1), started(0, 1), started(1, 1), accepted(1, 1), started(2));
+    const asked = question("a", { payload: Uint8Array.of(1) });
+    expect(book.recovered().open).toEqual([{ question: asked, starts: 2, deaths: 0 }]);
+    play(started(0, 1));
+    expect(book.recovered().open).toEqual([{ question: asked, starts: 0, deaths: 1 }]);
+  });
+
+  test("a question keeps the packet identifier it came under when it is answered", () => {
+    play({ type: "accepted", order: 1, starts: 0, question: question("a", { packetId: 7 }) }, answered(1), settled(1));
+    expect(book.acceptedAs(7)).toBe("a");
+    book.forget("a");
+    expect(book.acceptedAs(7)).toBeUndefined();
   });
 
   test("a key asked anew after it was forgotten is a new question", () => {
     play(accepted(1), answered(1), settled(1), accepted(7));
-    expect(book.recovered().open).toEqual([{ question: question("a", { payload: Uint8Array.of(7) }), starts: 0 }]);
+    expect(book.recovered().open).toEqual([
+      { question: question("a", { payload: Uint8Array.of(7) }), starts: 0, deaths: 0 },
+    ]);
   });
 
   test("nothing of an older life changes the newer one", () => {

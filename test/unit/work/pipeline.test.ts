@@ -272,6 +272,35 @@ describe("the death of the model's process", () => {
     expect(agent.engine.generated).toHaveLength(2);
   });
 
+  test("is not held against the question that ran beside the one it was due to", async () => {
+    const agent = await AgentUnderTest.started({ sequences: 2 });
+    const gate = new Gate();
+    agent.pipeline.pause();
+    for (const text of ["deadly", "innocent"]) await agent.ask({ text, id: text });
+    agent.engine.beforePiece = ({ turns }) => {
+      if (turns.at(-1)?.text !== "deadly") return gate.enter();
+      setImmediate(() => agent.engine.kill());
+      return new Promise(() => {});
+    };
+    agent.pipeline.resumeWork();
+    while (agent.replies.length === 0) await drain();
+    expect(agent.replies).toEqual([error("failed", /died 2 times/, "deadly")]);
+    gate.open();
+    await drain();
+    expect(agent.replies[1]).toMatchObject({ id: "innocent", status: "ok" });
+  });
+
+  test("is forgotten by a clean stop: whoever restarts the agent twice buries no question", async () => {
+    const agent = await AgentUnderTest.started({ journal: durable });
+    agent.engine.beforePiece = () => new Promise(() => {});
+    await agent.ask({ text: "long", id: "q" });
+    const stopped = agent.pipeline.stop(3000);
+    agent.clock.advance(3000);
+    await stopped;
+    const { open } = await agent.journal.start();
+    expect(open).toMatchObject([{ starts: 0, deaths: 0 }]);
+  });
+
   test("twice on one question gives it up, and the next one is answered", async () => {
     const agent = await AgentUnderTest.started();
     agent.engine.beforePiece = () => (agent.engine.kill(), new Promise(() => {}));
@@ -297,6 +326,51 @@ describe("a repeated question", () => {
     await drain();
     expect(agent.replies).toHaveLength(1);
     expect(agent.engine.generated).toHaveLength(1);
+  });
+
+  test("is acknowledged no sooner than the first one is safe, and not at all when that fails", async () => {
+    const disk = { full: true, write: new Gate() };
+    class SlowJournal extends MemoryJournal {
+      readonly #writing = new Map<string, Promise<void>>();
+      override accept(question: AcceptedQuestion): Promise<void> {
+        const written = this.#writing.get(question.key) ?? this.#write(question);
+        this.#writing.set(question.key, written);
+        return written;
+      }
+      async #write(question: AcceptedQuestion): Promise<void> {
+        await super.accept(question);
+        await disk.write.enter();
+        if (disk.full) throw new PipitError("transient", "journal_unavailable", "no space left");
+      }
+    }
+    const agent = await AgentUnderTest.started({ journal: (clock) => new SlowJournal({ clock }) });
+    const ends: string[] = [];
+    const both = [agent.ask(again), agent.ask(again, { duplicate: true })].map((asked) =>
+      asked.then(
+        () => ends.push("acknowledged"),
+        () => ends.push("not acknowledged"),
+      ),
+    );
+    await drain();
+    expect(ends).toEqual([]);
+    disk.write.open();
+    await Promise.all(both);
+    expect(ends).toEqual(["not acknowledged", "not acknowledged"]);
+  });
+
+  test("without any identity is known by packet identifier and DUP flag, and only with both", async () => {
+    const agent = await AgentUnderTest.started();
+    await agent.ask("What time is it?", { packetId: 7 });
+    await drain();
+    await agent.ask("What time is it?", { packetId: 7, duplicate: true });
+    await agent.ask("What time is it?", { packetId: 8, duplicate: true });
+    await agent.ask("What time is it?", { packetId: 7 });
+    await agent.ask("What day is it?", { packetId: 7, duplicate: true });
+    await drain();
+    const ids = agent.replies.map(({ id }) => id);
+    expect(agent.published[1]).toEqual(agent.published[0]);
+    expect(new Set(ids).size).toBe(4);
+    expect(ids).toHaveLength(5);
   });
 
   test("after the answer gets the same bytes again", async () => {
@@ -593,7 +667,7 @@ describe("stop", () => {
     agent.clock.advance(3000);
     await stopped;
     expect(agent.published).toEqual([]);
-    expect((await agent.journal.start()).open).toMatchObject([{ starts: 1 }, { starts: 0 }]);
+    expect((await agent.journal.start()).open).toMatchObject([{ starts: 0 }, { starts: 0 }]);
   });
 
   test("still answers `cancelled` and `expired` while a durable journal is being left", async () => {
@@ -661,10 +735,13 @@ describe("after a restart", () => {
     ...more,
   });
 
-  async function restarted(more: Partial<AcceptedQuestion> = {}, starts = 0): Promise<AgentUnderTest> {
+  async function restarted(
+    more: Partial<AcceptedQuestion> = {},
+    attempts = { starts: 0, deaths: 0 },
+  ): Promise<AgentUnderTest> {
     const agent = await AgentUnderTest.started();
     await agent.journal.accept(record(more));
-    await agent.pipeline.resume(record(more), starts, routeOf());
+    await agent.pipeline.resume(record(more), attempts, routeOf());
     await drain();
     return agent;
   }
@@ -682,17 +759,45 @@ describe("after a restart", () => {
     expect(agent.journal.state("k")).toBe("settled");
   });
 
-  test("one that was begun twice is buried with `failed`", async () => {
-    const agent = await restarted({}, 2);
-    expect(agent.replies).toEqual([error("failed", /died 2 times/)]);
+  test.for([
+    { starts: 0, deaths: 2, why: /the model's process died 2 times/ },
+    { starts: 2, deaths: 1, why: /process died once on this question, the agent ended 2 times/ },
+    { starts: 4, deaths: 0, why: /the agent ended 4 times/ },
+  ])("one with $deaths deaths of the child and $starts of the agent is given up", async ({ why, ...attempts }) => {
+    const agent = await restarted({}, attempts);
+    expect(agent.replies).toEqual([error("failed", why)]);
     expect(agent.journal.state("k")).toBe("dead");
+  });
+
+  test.for([
+    { starts: 3, deaths: 0 },
+    { starts: 1, deaths: 1 },
+  ])("one with $deaths deaths of the child and $starts of the agent is answered", async (attempts) => {
+    expect((await restarted({}, attempts)).replies).toMatchObject([{ status: "ok" }]);
+  });
+
+  test("one that a process died on runs alone, so that it is known whose doing the next death is", async () => {
+    const agent = await AgentUnderTest.started({ sequences: 2 });
+    const gate = new Gate();
+    agent.engine.beforePiece = gate.enter;
+    const others = ["b", "c"].map((id) => record({ key: id, payload: bytes(`{"text":"a","id":"${id}"}`) }));
+    for (const each of [record(), ...others]) await agent.journal.accept(each);
+    agent.pipeline.pause();
+    await agent.pipeline.resume(record(), { starts: 1, deaths: 0 }, routeOf());
+    for (const each of others) await agent.pipeline.resume(each, { starts: 0, deaths: 0 }, routeOf());
+    agent.pipeline.resumeWork();
+    await drain();
+    expect(agent.pipeline.status).toMatchObject({ running: 1, waiting: 2 });
+    gate.open();
+    await drain();
+    expect(agent.replies.map(({ id }) => id)).toEqual(["q", "b", "c"]);
   });
 
   test("one keeps only the time it has left", async () => {
     const agent = await AgentUnderTest.started();
     agent.pipeline.pause();
     await agent.journal.accept(record());
-    await agent.pipeline.resume(record(), 0, routeOf());
+    await agent.pipeline.resume(record(), { starts: 0, deaths: 0 }, routeOf());
     agent.clock.advance(20_000);
     await drain();
     expect(agent.replies).toEqual([error("expired")]);
