@@ -4,7 +4,7 @@
 # bytes (times from SOURCE_DATE_EPOCH or the commit; ed25519 signatures are deterministic). xz, because a stock Debian 12
 # or Raspberry Pi OS has it and zstd is optional there.
 #
-#   scripts/build-release.sh --arch arm64|x64|armv7 [--arch …] [--out DIR] [--version V] [--key SSH_KEY] [--no-deb] [--fast]
+#   scripts/build-release.sh --arch arm64|x64|armv7 [--arch …] [--out DIR] [--version V] [--key SSH_KEY] [--no-deb] [--fast] [--tree]
 set -eu
 umask 022
 export LC_ALL=C
@@ -16,7 +16,7 @@ key=${PIPIT_SIGNING_KEY:-}
 arches=
 deb=yes
 level=9
-schema=1
+packed=yes
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pipit-build
 
 fail() { echo "build-release: $*" >&2; exit 1; }
@@ -30,6 +30,8 @@ while [ $# -gt 0 ]; do
     --no-deb) deb=no; shift ;;
     # For tests: a quick, larger archive.
     --fast) level=0; shift ;;
+    # For tests: the signed tree, unpacked, instead of archives.
+    --tree) packed=no; shift ;;
     *) usage ;;
   esac
 done
@@ -47,6 +49,10 @@ mkdir -p "$out" "$cache"
 
 # The app, the same for every architecture.
 (cd "$repo" && node_modules/.bin/tsc --outDir "$work/dist" --declaration false --incremental false)
+# The version of the journal's format decides which releases may follow which.
+echo '{ "type": "module" }' >"$work/package.json"
+schema=$(cd "$work" && node -e 'import("./dist/journal/segment.js").then((m) => console.log(m.FORMAT_VERSION))')
+case $schema in "" | *[!0-9]*) fail "the journal names no FORMAT_VERSION" ;; esac
 
 # runtime ARCH DIR: the Node binary as its npm package carries it, byte for byte; the package must match its pinned hash.
 runtime() {
@@ -127,6 +133,10 @@ for arch in $arches; do
   rm -rf "${work:?}/$name"
   tree "$arch" "$work/$name"
   sign "$work/$name"
+  if [ $packed = no ]; then
+    rm -rf "${out:?}/$name" && cp -a "$work/$name" "$out/"
+    continue
+  fi
   (cd "$work" && tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$name" | xz -T1 "-$level" >"$out/$name.tar.xz.new")
   mv "$out/$name.tar.xz.new" "$out/$name.tar.xz"
   echo "$out/$name.tar.xz $(($(stat -c %s "$out/$name.tar.xz") / 1024)) KiB, unpacked $(du -sk "$work/$name" | cut -f1) KiB"

@@ -25,7 +25,7 @@ export interface KeeperRooms extends Pick<ModelKeeperOptions, "isIdle" | "onChan
 }
 
 /** Sentences are short; a longer context would only cost buffers. */
-const ENCODER_SHAPE: MemoryShape = { contextTokens: 512, batchTokens: 512, sequences: 1 };
+export const ENCODER_SHAPE: MemoryShape = { contextTokens: 512, batchTokens: 512, sequences: 1 };
 
 export function createModelKeepers(rooms: KeeperRooms): ModelKeepers {
   const { config, log, clock, engine, readings, isIdle, onChange } = rooms;

@@ -122,7 +122,8 @@ export class Rooms {
     }[state.state]();
     const { state: link, reason } = this.linkStatus;
     const bus = link === "online" ? "on the bus" : `waiting for the broker${reason ? ` (${reason})` : ""}`;
-    return `${model}; ${bus}`;
+    const stuck = this.journal instanceof FileJournal && !this.journal.stats.writable;
+    return `${stuck ? "the journal cannot be written (disk full?); " : ""}${model}; ${bus}`;
   }
 
   /** Rooms that owe progress while they have work. */
@@ -152,7 +153,8 @@ export class Rooms {
     const { config, log, clock } = this.#options;
     const { dir: directory, durability, maxBytes } = config.journal;
     if (durability === "memory") return new MemoryJournal({ clock });
-    return new FileJournal({ directory, durability, maxBytes, clock, logger: log.child({ room: "journal" }) });
+    const logger = log.child({ room: "journal" });
+    return new FileJournal({ directory, durability, maxBytes, clock, logger, onWritable: () => this.#changed() });
   }
 
   #createTasks(): Tasks {

@@ -9,6 +9,7 @@ import type { Logger, Piece } from "../core/ports.ts";
 import { Sensors } from "../device/sensors.ts";
 import { ChildEngine } from "../engine/child-engine.ts";
 import { createLogger } from "../logger.ts";
+import { ENCODER_SHAPE } from "../model-keepers.ts";
 import { ModelLibrary } from "../models/library.ts";
 import { canSendDirectly } from "../systemd/datagram.ts";
 import { version } from "../version.ts";
@@ -20,7 +21,9 @@ interface SelfTest {
   text: string;
   load_ms: number;
   tokens_per_second: number;
-  /** Parent and child with the model loaded and one answer given. */
+  /** What was loaded beside it, as the agent does; null when there is none in the store. */
+  encoder: string | null;
+  /** Parent and child with all that loaded and one answer given. */
   memory_bytes: number;
   notify: "koffi" | "none";
 }
@@ -65,10 +68,12 @@ async function selfTest(config: Config, log: Logger, env: NodeJS.ProcessEnv, sig
     // One thread: beside the running agent and its neighbours, more would fight over the cores (design.md §1).
     engine.setThreads({ prefill: 1, decode: 1 });
     const { text, tokensPerSecond } = await answer(engine, spec.kind);
+    const encoder = await loadEncoder(engine, library, config);
     const { memory } = await engine.measure();
     return {
       model: name,
       text,
+      encoder,
       load_ms: Math.round(loadMs),
       tokens_per_second: Math.round(tokensPerSecond * 100) / 100,
       memory_bytes: memory.rssBytes + process.memoryUsage.rss(),
@@ -77,6 +82,25 @@ async function selfTest(config: Config, log: Logger, env: NodeJS.ProcessEnv, sig
   } finally {
     await engine.stop();
   }
+}
+
+/** Nothing is fetched for it: an agent without an encoder classifies with its decoder. */
+async function loadEncoder(engine: ChildEngine, library: ModelLibrary, config: Config): Promise<string | null> {
+  const name = config.model.encoder;
+  if (name === "none" || name === config.model.name) return null;
+  try {
+    const found = await library.find(name);
+    const file = { ...found, shape: found.header };
+    const readings = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock: systemClock }).read();
+    const { spec } = specifyModel({ file, configured: ENCODER_SHAPE, readings });
+    await engine.load(spec);
+  } catch (error) {
+    const { code } = toError(error) as Partial<PipitError>;
+    if (code === "model_missing" || code === "memory_short") return null;
+    throw error;
+  }
+  await answer(engine, "encoder");
+  return name;
 }
 
 async function answer(engine: ChildEngine, kind: "decoder" | "encoder") {

@@ -1,4 +1,4 @@
-// The Debian 12 tree that every container stands on: made once by debootstrap, kept in a cache folder, never written to
+// The Debian 12 tree that every container stands on: made once by mmdebstrap (18 s where debootstrap takes a minute), kept in a cache folder, never written to
 // afterwards (containers mount it under an overlay). systemd, sshd, mosquitto, python3 (for Ansible); no Node.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -11,14 +11,24 @@ const PACKAGES =
     " ",
   );
 /** Changed whenever `furnish` is. */
-const EDITION = "2";
+const EDITION = "4";
+
+/**
+ * The first process of a container, before it becomes systemd: nspawn mounts the controllers of a v1 hierarchy read-only, and
+ * systemd then sets no memory limits. What it makes writable is the container's own group and below.
+ */
+export const INIT = "/sbin/board-init";
+const INIT_SCRIPT = `#!/bin/sh
+mount -o remount,bind,rw /sys/fs/cgroup/memory 2>/dev/null
+exec /lib/systemd/systemd
+`;
 
 export const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "pipit-system-test");
 
 /** Why this machine cannot boot containers, in words; undefined when it can. */
 export function whyNoContainers(): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
-  for (const tool of ["systemd-nspawn", "debootstrap", "nsenter", "ip", "mkfs.ext4", "ssh-keygen"]) {
+  for (const tool of ["systemd-nspawn", "mmdebstrap", "nsenter", "ip", "mkfs.ext4", "ssh-keygen"]) {
     if (!succeeds("sh", ["-c", `command -v ${tool}`])) return `${tool} is not installed`;
   }
   if (!succeeds("unshare", ["--mount", "--pid", "--fork", "--net", "true"])) return "namespaces are not allowed here";
@@ -36,7 +46,7 @@ export function baseRoot(): string {
   mkdirSync(CACHE, { recursive: true });
   const partial = `${root}.partial`;
   rmSync(partial, { recursive: true, force: true });
-  execFileSync("debootstrap", ["--variant=minbase", `--include=${PACKAGES.join()}`, "bookworm", partial], {
+  execFileSync("mmdebstrap", ["--quiet", "--variant=minbase", `--include=${PACKAGES.join()}`, "bookworm", partial], {
     stdio: ["ignore", "ignore", "inherit"],
   });
   furnish(partial);
@@ -51,6 +61,7 @@ function furnish(root: string): void {
   writeFileSync(join(root, "etc/machine-id"), "");
   rmSync(join(root, "etc/hostname"), { force: true });
   rmSync(join(root, "etc/resolv.conf"), { force: true });
+  writeFileSync(join(root, INIT), INIT_SCRIPT, { mode: 0o755 });
   // Nothing of these is under test, and each costs boot time.
   const idle = [
     "apt-daily.timer",

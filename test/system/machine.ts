@@ -6,16 +6,20 @@ import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { baseRoot, succeeds } from "./base-root.ts";
+import { baseRoot, INIT, succeeds } from "./base-root.ts";
 
 const DISK = "3G";
 const BOOT_MS = 120_000;
 /** Network of the test hosts: a bridge of our own, on this machine only, one for each test process. */
-const BRIDGE = `pipit-br${process.pid % 10_000}`;
-const SUBNET = `10.213.${process.pid % 250}`;
-const CGROUPS = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"].filter((path) =>
+const BRIDGE = `pipit-br${process.pid}`;
+const SUBNET = `10.${64 + ((process.pid >> 8) % 128)}.${process.pid % 256}`;
+const V1 = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"].filter((path) =>
   existsSync(path),
 );
+const CGROUPS = V1.length > 0 ? V1 : ["/sys/fs/cgroup"];
+/** What a machine owns is named by the test process, so that a later run can tell what a killed one left. */
+const FOLDER = "pipit-system-";
+const GROUP = "pipit-test-";
 
 export interface Outcome {
   code: number;
@@ -38,9 +42,8 @@ export class Machine {
   constructor(name: string, number: number) {
     this.name = name;
     this.address = `${SUBNET}.${number}`;
-    this.#folder = join(tmpdir(), `pipit-system-${process.pid}`, name);
-    const cgroup = `pipit-test-${process.pid}-${name}`;
-    this.#cgroups = CGROUPS.length > 0 ? CGROUPS.map((path) => join(path, cgroup)) : [join("/sys/fs/cgroup", cgroup)];
+    this.#folder = join(tmpdir(), `${FOLDER}${process.pid}`, name);
+    this.#cgroups = CGROUPS.map((path) => join(path, `${GROUP}${process.pid}-${name}`));
   }
 
   /** The root file system as the host sees it. */
@@ -54,8 +57,9 @@ export class Machine {
     if (bridgeUsers++ === 0) makeBridge();
     for (const cgroup of this.#cgroups) mkdirSync(cgroup, { recursive: true });
     const join_ = this.#cgroups.map((cgroup) => `echo $$ >${cgroup}/cgroup.procs`).join("; ");
-    const nspawn = `exec systemd-nspawn --quiet -D ${this.root} --machine=${this.name}-${process.pid} --hostname=${this.name} --boot --register=no --keep-unit --console=pipe --network-bridge=${BRIDGE}`;
-    const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" };
+    const nspawn = `exec systemd-nspawn --quiet -D ${this.root} --machine=${this.name}-${process.pid} --hostname=${this.name} --register=no --keep-unit --console=pipe --network-bridge=${BRIDGE} ${INIT}`;
+    // The hierarchy of this machine, so that the memory controller is there for the container's systemd too.
+    const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: V1.length > 0 ? "0" : "1" };
     this.#container = spawn("sh", ["-c", `${join_}; ${nspawn}`], { env, stdio: "ignore" });
     const booted = Date.now() + BOOT_MS;
     await until(booted, `${this.name} has a first process`, () => this.#findLeader());
@@ -92,10 +96,20 @@ export class Machine {
     cpSync(file, join(this.root, path), { recursive: true });
   }
 
-  /** Limits the whole container, as a board of this size would; only where this machine has the v1 memory controller. */
-  limitMemory(bytes: number): boolean {
-    const group = this.#cgroups.find((path) => path.startsWith("/sys/fs/cgroup/memory"));
-    return group !== undefined && succeeds("sh", ["-c", `echo ${bytes} >${group}/memory.limit_in_bytes`]);
+  /** The control group of a unit with a memory controller, as the container sees it; undefined where this machine has none. */
+  unitGroup(unit: string): string | undefined {
+    const paths = [`/sys/fs/cgroup/memory/system.slice/${unit}`, `/sys/fs/cgroup/system.slice/${unit}`];
+    return paths.find(
+      (path) => this.try(`ls ${path}/memory.limit_in_bytes ${path}/memory.max 2>/dev/null | grep .`).code === 0,
+    );
+  }
+
+  /** The limit that the kernel keeps for a unit; undefined where there is no memory controller. */
+  memoryLimit(unit: string): number | undefined {
+    const group = this.unitGroup(unit);
+    return group === undefined
+      ? undefined
+      : Number(this.sh(`cat ${group}/memory.limit_in_bytes ${group}/memory.max 2>/dev/null || true`));
   }
 
   /** Every process gone at this instant, and with it all that was not synced to the disk. */
@@ -116,6 +130,17 @@ export class Machine {
   async destroy(): Promise<void> {
     await this.shutdown();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** What a removal forgot, in words of each kind; all empty when nothing is left. */
+  leftovers(): Record<"files" | "user" | "units" | "processes", string> {
+    const files = "find / -xdev -name '*pipit*' -not -path '/root/*' -not -path '/proc/*' -not -path '/sys/*'";
+    return {
+      files: this.sh(files),
+      user: this.try("getent passwd pipit; getent group pipit").stdout,
+      units: this.sh("systemctl list-units --all --plain --no-legend 'pipit*'"),
+      processes: this.try("ls -l /proc/[0-9]*/exe 2>/dev/null | grep pipit").stdout,
+    };
   }
 
   /** Cuts or mends the network cable. */
@@ -242,5 +267,36 @@ function removeGroup(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Removes the machines of test processes that were killed before they could do it themselves. */
+export async function sweepLostMachines(): Promise<void> {
+  const lost = (name: string, prefix: string): boolean =>
+    name.startsWith(prefix) && !existsSync(`/proc/${name.slice(prefix.length).split("-")[0]}`);
+  for (const hierarchy of CGROUPS) {
+    for (const name of readdirSync(hierarchy).filter((name) => lost(name, GROUP))) killGroup(join(hierarchy, name));
+  }
+  for (const name of readdirSync(tmpdir()).filter((name) => lost(name, FOLDER))) {
+    const folder = join(tmpdir(), name);
+    const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
+    const ours = mounts.map((line) => line.split(" ")[1] ?? "").filter((path) => path.startsWith(`${folder}/`));
+    for (const path of ours.reverse()) {
+      await until(Date.now() + 10_000, `${path} is unmounted`, () => succeeds("umount", [path]));
+    }
+    rmSync(folder, { recursive: true, force: true });
+    succeeds("ip", ["link", "del", `pipit-br${name.slice(FOLDER.length)}`]);
+  }
+  for (const hierarchy of CGROUPS) {
+    for (const name of readdirSync(hierarchy).filter((name) => lost(name, GROUP))) removeGroup(join(hierarchy, name));
+  }
+}
+
+function killGroup(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) killGroup(join(path, entry.name));
+  }
+  for (const pid of readOr("", join(path, "cgroup.procs")).split("\n").filter(Boolean)) {
+    succeeds("kill", ["-KILL", pid]);
   }
 }

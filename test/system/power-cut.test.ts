@@ -1,15 +1,16 @@
 // Power cuts at every step of an update: the container is killed and only what had been synced to its disk survives. After
 // the next boot the board must stand on the old or on the new release, answer the golden questions, and have no marker left.
-// PIPIT_POWER_CUTS sets how many cuts are made (20; more by hand).
+// PIPIT_POWER_CUTS sets how many cuts are made: 20 in CI, 60 by hand unless it says otherwise.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { whyNoContainers } from "./base-root.ts";
+import { FULL } from "./level.ts";
 import { Machine, until } from "./machine.ts";
 import { addToUnit, modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
 const reason = whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
-const CUTS = Number(process.env["PIPIT_POWER_CUTS"] ?? 20);
+const CUTS = Number(process.env["PIPIT_POWER_CUTS"] ?? (FULL ? 60 : 20));
 /** Every phase of an update that is committed, and of one that is reverted. */
 const GOOD = ["baseline", "arming", "armed", "flipped", "gating", "committing", "committed"];
 const BAD = ["flipped", "gating", "reverting", "undone"];

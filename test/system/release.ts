@@ -1,17 +1,22 @@
 // Releases for the tests: the real one of this tree, built once, and variants of it that fail in one way each. All are
 // signed with a key made for this run; the archives are packed without compression, which is another test's business.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
+import { inject } from "vitest";
 
 const REPO = resolve(import.meta.dirname, "../..");
+const ARCH = process.arch === "arm64" ? "arm64" : "x64";
 export const MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /** Most of a release by size, and the same in every variant. */
 const COMMON = ["bin/node", "app/node_modules"];
 /** Every bundle unpacks into `release/`. */
 const RENAME = "--transform='s,^[^/]*,release,'";
+const TREE = "tree";
+const KEY = "key";
+const COMMON_ARCHIVE = "common.tar.xz";
 
 export interface Variant {
   version: string;
@@ -21,61 +26,52 @@ export interface Variant {
   tamper?: (tree: string) => void;
 }
 
+/** Builds the release of this working tree for all test files of a run; the folder that holds it. */
+export function buildRelease(): string {
+  const folder = mkdtempSync(join(tmpdir(), "pipit-release-"));
+  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(folder, KEY)]);
+  const args = ["--arch", ARCH, "--version", "1.0.0", "--out", folder, "--key", join(folder, KEY), "--tree"];
+  execFileSync(join(REPO, "scripts/build-release.sh"), args, { stdio: ["ignore", "ignore", "inherit"] });
+  renameSync(join(folder, `pipit-1.0.0-${ARCH}`), join(folder, TREE));
+  // What all variants share, packed once: an archive without its end, which another xz stream continues.
+  const parts = COMMON.map((part) => `${TREE}/${part}`).join(" ");
+  const pack = `tar -b1 -cf - ${RENAME} ${parts} | head -c -1024 | xz -0 -T2 >${COMMON_ARCHIVE}`;
+  execFileSync("sh", ["-c", pack], { cwd: folder });
+  return folder;
+}
+
+/** Makes variants of the run's release; each test file has a shop of its own. */
 export class ReleaseShop {
   readonly folder = mkdtempSync(join(tmpdir(), "pipit-releases-"));
-  readonly #key = join(this.folder, "key");
-  #tree: string | undefined;
+  readonly #shared = inject("releases");
 
-  constructor() {
-    execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", this.#key]);
-  }
-
-  /** The unpacked release of this working tree. */
+  /** The unpacked release of this working tree, version 1.0.0; not to be written to. */
   tree(): string {
-    if (this.#tree !== undefined) return this.#tree;
-    const arch = process.arch === "arm64" ? "arm64" : "x64";
-    const args = ["--arch", arch, "--no-deb", "--fast", "--version", "1.0.0", "--out", this.folder, "--key", this.#key];
-    execFileSync(join(REPO, "scripts/build-release.sh"), args, { stdio: ["ignore", "ignore", "inherit"] });
-    execFileSync("tar", ["-xJf", `pipit-1.0.0-${arch}.tar.xz`], { cwd: this.folder });
-    this.#tree = join(this.folder, `pipit-1.0.0-${arch}`);
-    return this.#tree;
+    return join(this.#shared, TREE);
   }
 
-  /** A bundle as `pipitctl update` takes it; its path. */
-  bundle({ version, change, tamper }: Variant): string {
-    const name = `pipit-${version}`;
-    const tree = join(this.folder, name);
+  /** A signed tree of its own; `small` leaves out the runtime and the modules, which are most of the bytes. */
+  signed({ version, change, tamper }: Variant, small = false): string {
+    const tree = join(this.folder, `pipit-${version}`);
     rmSync(tree, { recursive: true, force: true });
     execFileSync("cp", ["-al", this.tree(), tree]);
+    if (small) for (const part of COMMON) rmSync(join(tree, part), { recursive: true });
     this.edit(tree, "release.env", (text) => text.replace(/^VERSION=.*/m, `VERSION=${version}`));
     change?.(tree);
     this.#sign(tree);
     tamper?.(tree);
-    const file = join(this.folder, `${name}.tar.xz`);
-    execFileSync(
-      "sh",
-      [
-        "-c",
-        `(cat ${this.#common()}; tar -cf - ${RENAME} --exclude=${COMMON.join(" --exclude=")} ${name} | xz -0) >${file}`,
-      ],
-      {
-        cwd: this.folder,
-      },
-    );
-    rmSync(tree, { recursive: true });
-    return file;
+    return tree;
   }
 
-  /** What all variants share, packed once: an archive without its end, which another xz stream continues. */
-  #common(): string {
-    const file = join(this.folder, "common.tar.xz");
-    if (existsSync(file)) return file;
-    const tree = basename(this.tree());
-    const parts = COMMON.map((part) => `${tree}/${part}`).join(" ");
-    execFileSync("sh", ["-c", `tar -b1 -cf - ${RENAME} ${parts} | head -c -1024 | xz -0 -T2 >${file}`], {
+  /** A bundle as `pipitctl update` takes it; its path. */
+  bundle(variant: Variant): string {
+    const tree = this.signed(variant);
+    const own = `tar -cf - ${RENAME} --exclude=${COMMON.join(" --exclude=")} ${basename(tree)}`;
+    execFileSync("sh", ["-c", `(cat ${join(this.#shared, COMMON_ARCHIVE)}; ${own} | xz -0) >${tree}.tar.xz`], {
       cwd: this.folder,
     });
-    return file;
+    rmSync(tree, { recursive: true });
+    return `${tree}.tar.xz`;
   }
 
   /** Rewrites one file of a tree whose files are hard links. */
@@ -95,9 +91,13 @@ export class ReleaseShop {
     const list = "find . -type f | sort | xargs -d '\\n' sha256sum";
     writeFileSync(join(tree, "../MANIFEST"), execFileSync("sh", ["-c", list], { cwd: tree }));
     cpSync(join(tree, "../MANIFEST"), join(tree, "MANIFEST"));
-    execFileSync("ssh-keygen", ["-q", "-Y", "sign", "-f", this.#key, "-n", "pipit-release", join(tree, "MANIFEST")], {
-      stdio: "ignore",
-    });
+    execFileSync(
+      "ssh-keygen",
+      ["-q", "-Y", "sign", "-f", join(this.#shared, KEY), "-n", "pipit-release", join(tree, "MANIFEST")],
+      {
+        stdio: "ignore",
+      },
+    );
   }
 }
 
