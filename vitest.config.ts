@@ -1,7 +1,17 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** The soak takes as long as the rest of the chaos together, so it begins first. */
+class SoakFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isSoak = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith("/soak.test.ts");
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isSoak), ...sorted.filter((file) => !isSoak(file))];
+  }
+}
 
 // Projects by what they need: unit (nothing), integration (sockets, a mosquitto process), model (the real SmolLM2), fuzz (a minute),
-// chaos (mosquitto and minutes), system (root and booted containers; two files at a time, after all others).
+// system (root and booted containers; two files at a time, after those), chaos (mosquitto and six minutes; at the end).
 // Forked, because the engine forks children of its own and nothing may be shared between files.
 const project = (
   name: string,
@@ -20,11 +30,13 @@ const project = (
 export default defineConfig({
   test: {
     globalSetup: "test/build.ts",
+    sequence: { sequencer: SoakFirst },
     projects: [
       project("unit", ["test/unit/**/*.test.ts", "test/contract/**/*.test.ts"], 10_000),
       project("integration", ["test/integration/**/*.test.ts"], 60_000, { fileParallelism: false }),
       project("fuzz", ["test/fuzz/**/*.test.ts"], 60_000),
-      project("chaos", ["test/chaos/**/*.test.ts"], 400_000, { fileParallelism: false }),
+      // After the others; they mostly wait, the soak for five minutes, so several at once.
+      project("chaos", ["test/chaos/**/*.test.ts"], 400_000, { maxWorkers: 3, sequence: { groupOrder: 2 } }),
       project("model", ["test/model/**/*.test.ts"], 120_000, { fileParallelism: false }),
       project("system", ["test/system/**/*.test.ts"], 600_000, {
         maxWorkers: 2,

@@ -1,30 +1,47 @@
-// Writes the measured figures into README.md, between its two comments, from docs/figures/*.json as `npm run bench -- NAME
-// --json FILE` makes them; with --check only compares and exits 1 when the table has drifted. No figures, no section.
+// Writes the measured figures into the documents, between two comments each, from docs/figures/*.json as `npm run bench -- NAME
+// --json FILE` and `npm run chaos -- --json FILE` make them; with --check only compares and exits 1 when a document has drifted.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = join(root, "docs/figures");
-const readme = join(root, "README.md");
 
-const files = existsSync(folder)
+const figures = existsSync(folder)
   ? readdirSync(folder)
       .filter((name) => name.endsWith(".json"))
       .sort()
+      .map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")))
   : [];
-const tables = files.map((name) => table(JSON.parse(readFileSync(join(folder, name), "utf8"))));
-const section = tables.length === 0 ? "" : `\n## Measured\n\n${tables.join("\n")}\n`;
+const benches = figures.filter(({ rows }) => rows).map(table);
+write("README.md", "figures", benches.length === 0 ? "" : `\n## Measured\n\n${benches.join("\n")}\n`);
+const runs = figures.flatMap(({ runs = [] }) => runs);
+write("docs/reliability.md", "chaos", runs.length === 0 ? "" : `\n${chaosTable(runs)}\n`);
 
-const text = readFileSync(readme, "utf8");
-const wanted = text.replace(
-  /(<!-- figures:.*?-->\n)[^]*?(<!-- \/figures -->)/,
-  (_, open, close) => `${open}${section}${close}`,
-);
-if (!process.argv.includes("--check")) writeFileSync(readme, wanted);
-else if (wanted !== text) {
-  process.stderr.write("README.md has other figures than docs/figures: run node scripts/generate-figures.mjs\n");
-  process.exitCode = 1;
+/** Puts the section between `<!-- mark: … -->` and `<!-- /mark -->`. */
+function write(document, mark, section) {
+  const file = join(root, document);
+  const text = readFileSync(file, "utf8");
+  const between = new RegExp(`(<!-- ${mark}:.*?-->\\n)[^]*?(<!-- /${mark} -->)`);
+  const wanted = text.replace(between, (_, open, close) => `${open}${section}${close}`);
+  if (!process.argv.includes("--check")) writeFileSync(file, wanted);
+  else if (wanted !== text) {
+    process.stderr.write(`${document} has other figures than docs/figures: run node scripts/generate-figures.mjs\n`);
+    process.exitCode = 1;
+  }
+}
+
+function chaosTable(runs) {
+  const lines = runs.map(({ run, test, engine, size, seed, date, figures, targets, missed, passed }) => {
+    const found = Object.entries(figures).map(([phrase, value]) => {
+      const target = targets[phrase] === undefined ? "" : ` (target ${targets[phrase]})`;
+      return missed.includes(phrase) ? `**missed: ${phrase} ${value}${target}**` : `${phrase} ${value}${target}`;
+    });
+    return row([run, test, engine, `${passed ? "" : "**failed**; "}${found.join(" · ")}`, `${size}, seed ${seed}, ${date}`]);
+  });
+  const head = [row(["Run", "What", "Engine", "Found", "Form"]), row(["---", "---", "---", "---", "---"])];
+  const machines = [...new Set(runs.map(({ machine }) => machine))].join("; ");
+  return `On ${machines}:\n\n${[...head, ...lines].join("\n")}`;
 }
 
 function table({ bench, machine, date, rows }) {

@@ -2,8 +2,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tinyGguf } from "../fixtures/tiny-gguf.ts";
@@ -18,27 +17,49 @@ export interface ChaosAgentOptions {
 }
 
 export const DEVICE = "chaos";
+/** An agent that has not stopped by now never will. */
+const STOP_MS = 15_000;
 
 export class ChaosAgent {
   readonly directory = mkdtempSync(join(tmpdir(), "pipit-chaos-"));
   readonly stateDir: string;
-  readonly logFile = join(this.directory, "agent.log");
   starts = 0;
   readonly #options: ChaosAgentOptions;
+  readonly #logFile = join(this.directory, "agent.log");
   #child: ChildProcess | undefined;
+  #lastWords = "(none)";
+  /** When everything else fails: this process takes its agent along. */
+  readonly #takeAlong = (): void => void this.#child?.kill("SIGKILL");
 
   constructor(options: ChaosAgentOptions) {
     this.#options = options;
     this.stateDir = options.stateDir ?? join(this.directory, "state");
     writeFileSync(join(this.directory, "stand-in.gguf"), tinyGguf());
+    process.once("exit", this.#takeAlong);
   }
 
-  get pid(): number | undefined {
-    return this.#child?.pid;
+  get pid(): number {
+    return this.#child?.pid ?? 0;
   }
 
   get running(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** The process that holds the model; undefined while there is none. */
+  get modelPid(): number | undefined {
+    const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, "utf8").trim().split(" ");
+    return children.map(Number).find((pid) => pid > 0 && commandOf(pid).includes("engine/child"));
+  }
+
+  /** The end of the log. */
+  get log(): string {
+    try {
+      this.#lastWords = readFileSync(this.#logFile, "utf8").split("\n").slice(-30).join("\n");
+    } catch {
+      // Stopped already, and its directory is gone.
+    }
+    return this.#lastWords;
   }
 
   start(): void {
@@ -57,7 +78,7 @@ export class ChaosAgent {
         ...env,
       },
     });
-    this.#child.stderr?.pipe(createWriteStream(this.logFile, { flags: "a" }));
+    this.#child.stderr?.pipe(createWriteStream(this.#logFile, { flags: "a" }));
     this.starts += 1;
   }
 
@@ -69,9 +90,21 @@ export class ChaosAgent {
     await ended;
   }
 
-  /** Ends the process; removes the directory unless the run failed and its log is wanted. */
+  /** Ends the process and removes its directory. */
   async stop(): Promise<void> {
+    const tooLong = setTimeout(() => void this.#child?.kill("SIGKILL"), STOP_MS);
     await this.kill("SIGTERM");
+    clearTimeout(tooLong);
+    process.off("exit", this.#takeAlong);
+    this.#lastWords = this.log;
     rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
   }
 }

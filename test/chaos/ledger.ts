@@ -58,14 +58,20 @@ export class Ledger {
 
   /** Resolves when at most `count` questions are without a reply. */
   whenOutstanding(count: number): Promise<void> {
-    const until = (): boolean => this.outstanding <= count;
-    if (until()) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ until, resolve }));
+    return this.#when(() => this.outstanding <= count);
+  }
+
+  /** Resolves when at least `count` questions have a reply. */
+  whenAnswered(count: number): Promise<void> {
+    return this.#when(() => this.answered >= count);
   }
 
   /** Resolves when the first reply of this status, or error code, has come. */
   whenReplied(status: string): Promise<void> {
-    const until = (): boolean => (this.#byStatus[status] ?? 0) > 0;
+    return this.#when(() => (this.#byStatus[status] ?? 0) > 0);
+  }
+
+  #when(until: () => boolean): Promise<void> {
     if (until()) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push({ until, resolve }));
   }

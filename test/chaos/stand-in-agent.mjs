@@ -17,7 +17,7 @@ setFlagsFromString("--optimize-for-size");
 setFlagsFromString("--max-semi-space-size=1");
 
 const MEMORY = { rssBytes: 1, anonymousBytes: 1, fileBytes: 0 };
-const ANSWER_MS = Number(process.env["CHAOS_ANSWER_MS"] ?? 10);
+const ANSWER_MS = Number(process.env["CHAOS_ANSWER_MS"] ?? 40);
 
 class StandIn {
   #model;

@@ -1,6 +1,7 @@
 // A disk that is full or broken: at every single operation of a run, and for a while.
 import { describe, expect, test } from "vitest";
 import { question, reply } from "../../contract/journal.ts";
+import { leaveFigures } from "../../fixtures/figures.ts";
 import { Random } from "../../fakes/random.ts";
 import { SimDisk, diskError } from "../../fakes/sim-disk.ts";
 import { JournalRun } from "./journal-run.ts";
@@ -71,6 +72,7 @@ describe("a disk that refuses", () => {
       const seed = count;
       const operations = (await faultyRun(seed, code, Infinity, 0)).disk.asked;
       expect(operations).toBeGreaterThan(40);
+      let states = 0;
       for (let from = 0; from < operations; from++) {
         const run = await faultyRun(seed, code, from, count);
         run.disk.fault = undefined;
@@ -89,8 +91,14 @@ describe("a disk that refuses", () => {
           const after = new JournalRun(cuts.cut(random.pick([0, 0.5, 1]) ?? 0, random), random);
           run.verify(after.journal, await after.journal.start(), cuts.done);
           await after.journal.stop();
+          states += 1;
         }
       }
+      leaveFigures("disk", "none", {
+        "operations refused, one run each": operations,
+        "states of the disk opened": states,
+        "promises broken": 0,
+      });
     },
   );
 

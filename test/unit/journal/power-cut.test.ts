@@ -1,6 +1,7 @@
 // The power goes at every moment of recorded runs, and in each of them the unsynced survives in part.
 // PIPIT_POWER_CUTS multiplies the number of states.
 import { describe, expect, test } from "vitest";
+import { leaveFigures } from "../../fixtures/figures.ts";
 import { Random } from "../../fakes/random.ts";
 import type { SimDisk } from "../../fakes/sim-disk.ts";
 import { SimDisk as Disk } from "../../fakes/sim-disk.ts";
@@ -36,6 +37,7 @@ describe("a power cut at any moment", () => {
     async () => {
       let states = 0;
       let dropped = 0;
+      let written = 0;
       for (let seed = 1; states < STATES; seed++) {
         const random = new Random(seed);
         const run = new JournalRun(new Disk(), random);
@@ -46,6 +48,7 @@ describe("a power cut at any moment", () => {
           if (random.chance(0.03)) await run.stopAndRestart();
         }
         expect(run.rejections).toEqual([]);
+        written += run.lives.size;
         dropped += run.disk.operations.filter(({ kind }) => kind === "unlink").length;
 
         // A second cut, while the journal recovers from the first and goes on.
@@ -57,6 +60,12 @@ describe("a power cut at any moment", () => {
         };
         states += await cutEverywhere(run, 0, random, deeper);
       }
+      leaveFigures("power", "none", {
+        "questions written": written,
+        "segments dropped": dropped,
+        "states of the disk opened": states,
+        "promises broken": 0,
+      });
       expect(dropped).toBeGreaterThan(5);
       expect(states).toBeGreaterThanOrEqual(STATES);
     },

@@ -1,0 +1,154 @@
+// The process that holds the real model dies while it answers: killed, aborted, and taken by the kernel because a neighbour
+// in the same memory group grows without bound.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { expect, onTestFinished, test } from "vitest";
+import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
+import { leaveFigures, sized } from "../fixtures/figures.ts";
+import { mosquittoMissing } from "../fixtures/mosquitto.ts";
+import { expectNothingLost, times } from "./expectations.ts";
+import type { Asker } from "./asker.ts";
+import type { Tally } from "./ledger.ts";
+import { chaos, delivered, openScene, pause, progress, type Scene, settled, within } from "./scene.ts";
+
+/** The wait before a new child grows with the deaths in a row (0, 1, 2, 5, 15 s…), so each agent sees only one of each kind. */
+const DEATHS_AN_AGENT = 3;
+const MIB = 2 ** 20;
+/** Enough for the agent, not for the neighbour. */
+const GROUP_BYTES = 900 * MIB;
+const ENV = { PIPIT_MODEL_ENCODER: "none" };
+const missing = mosquittoMissing ?? whyNoGroups();
+
+chaos(
+  "death of the model's process",
+  () => {
+    const kinds = { SIGKILL: 0, SIGABRT: 0, "out of memory": 0 };
+
+    test(
+      "by SIGKILL, abort or want of memory: every question is answered once",
+      { timeout: sized(500_000, 3_600_000) },
+      async () => {
+        const deaths = sized(20, 100);
+        const tallies: Tally[] = [];
+        const againMs: number[] = [];
+        for (let done = 0; done < deaths; done += DEATHS_AN_AGENT) {
+          // What this process starts lies in the group too; what it holds already stays charged where it was.
+          await underLimit({ kind: "memory", bytes: GROUP_BYTES }, [process.pid], async () => {
+            const scene = await openScene({ engine: "real", env: ENV, seed: done });
+            try {
+              for (let death = done; death < Math.min(deaths, done + DEATHS_AN_AGENT); death++) {
+                const kind = (["SIGKILL", "SIGABRT", "out of memory"] as const)[death % 3] ?? "SIGKILL";
+                againMs.push(await dieAnswering(scene, kind));
+                kinds[kind] += 1;
+                progress("child", death + 1, deaths, kind);
+              }
+              tallies.push(await settled(scene, 60_000));
+            } finally {
+              await scene.end();
+            }
+          });
+        }
+        const tally = sum(tallies);
+        leaveFigures("child", "real model", {
+          ...kinds,
+          ...delivered(tally),
+          ...times("death to next answer", againMs),
+        });
+        expectNothingLost(tally);
+      },
+    );
+
+    test(
+      "twice on one question: that one is given up as failed, the others are answered",
+      { timeout: 120_000 },
+      async () => {
+        const scene = await openScene({ engine: "real", env: ENV });
+        const { asker, agent } = scene;
+        await asker.ask("Say hello.", { max_tokens: 8 });
+        await within(60_000, "the first answer", asker.ledger.whenOutstanding(0));
+        const story = asker.nextPartial();
+        await asker.ask("Write a long story about the sea.", { max_tokens: 256, stream: true });
+        await within(20_000, "the story begun", story);
+        for (let death = 1; death <= 2; death++) {
+          // Killed while the model is loaded again it would not count: that is not the question's fault.
+          const { modelPid } = agent;
+          const again = asker.nextPartial();
+          if (modelPid !== undefined) process.kill(modelPid, "SIGKILL");
+          if (death === 1) await within(20_000, "the story begun again", again);
+        }
+        for (let count = 0; count < 3; count++) await asker.ask("Say hello.", { max_tokens: 8 });
+        const tally = await settled(scene, 60_000);
+        leaveFigures("child", "real model", { deaths: 2, ...delivered(tally) });
+        expect(tally.lost).toEqual([]);
+        expect(tally.doubled).toEqual([]);
+        expect(tally.byStatus).toEqual({ ok: 4, failed: 1 });
+      },
+    );
+  },
+  missing,
+);
+
+/** Milliseconds from the death to the next answer. No question meets two deaths, which would be the end of it. */
+async function dieAnswering(
+  { agent, asker, random }: Scene,
+  kind: "SIGKILL" | "SIGABRT" | "out of memory",
+): Promise<number> {
+  await asker.ask("Say hello.", { max_tokens: 8 });
+  await within(120_000, "an answer before the death", asker.ledger.whenOutstanding(0));
+  for (let count = 0; count < 4; count++) await asker.ask("Tell me about the sea.", { max_tokens: 16 });
+  await pause(random.below(600));
+  const { modelPid: pid } = agent;
+  if (pid === undefined) throw new Error("the agent has no model process to be ended");
+  if (kind === "out of memory") await starve(pid, asker);
+  else process.kill(pid, kind);
+  await within(
+    10_000,
+    "the end of the model's process",
+    until(() => !existsSync(`/proc/${pid}`)),
+  );
+  const diedMs = performance.now();
+  await within(90_000, "an answer after the death", asker.ledger.whenAnswered(asker.ledger.answered + 1));
+  const againMs = performance.now() - diedMs;
+  await within(90_000, "the other answers", asker.ledger.whenOutstanding(0));
+  return againMs;
+}
+
+/** A neighbour in the same group grows until the kernel has taken the process, which answers all the while. */
+async function starve(pid: number, asker: Asker): Promise<void> {
+  const grow = "const kept = []; setInterval(() => kept.push(Buffer.alloc(64 * 1024 * 1024, 1)), 5);";
+  const neighbour = spawn(process.execPath, ["-e", grow], { stdio: "ignore" });
+  onTestFinished(() => void neighbour.kill("SIGKILL"));
+  const gone = new Promise((resolve) => neighbour.once("exit", resolve));
+  const killed = within(
+    30_000,
+    "the kernel's OOM kill",
+    until(() => !existsSync(`/proc/${pid}`)),
+  );
+  while (existsSync(`/proc/${pid}`)) {
+    await asker.ask("Tell me about the sea.", { max_tokens: 16 });
+    await Promise.race([asker.ledger.whenOutstanding(3), killed]);
+  }
+  neighbour.kill("SIGKILL");
+  await gone;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await pause(5);
+}
+
+function sum(tallies: readonly Tally[]): Tally {
+  const byStatus: Tally["byStatus"] = {};
+  for (const tally of tallies) {
+    for (const [status, count] of Object.entries(tally.byStatus)) byStatus[status] = (byStatus[status] ?? 0) + count;
+  }
+  const total = (pick: (tally: Tally) => number): number => tallies.reduce((all, tally) => all + pick(tally), 0);
+  return {
+    asked: total(({ asked }) => asked),
+    answered: total(({ answered }) => answered),
+    lost: tallies.flatMap(({ lost }) => lost),
+    doubled: tallies.flatMap(({ doubled }) => doubled),
+    repeats: total(({ repeats }) => repeats),
+    strange: total(({ strange }) => strange),
+    byStatus,
+  };
+}
