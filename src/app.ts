@@ -67,9 +67,9 @@ export class App {
     this.#started.push({ name: "engine", stop: () => engine.stop() });
     await governance.start();
     this.#started.push({ name: "governance", stop: () => governance.stop() });
-    for (const keeper of [models.encoder, models.decoder]) {
-      keeper?.start();
-      this.#started.push({ name: "models", stop: () => keeper?.stop() });
+    for (const keeper of models.all) {
+      keeper.start();
+      this.#started.push({ name: "models", stop: () => keeper.stop() });
     }
     if (broker) {
       await broker.start(signal);

@@ -1,4 +1,5 @@
-// The two models of an agent, each kept loaded on its own: one that writes, one that turns texts into vectors.
+// The models of an agent, each kept loaded on its own: one that writes, one that turns texts into vectors, and those that
+// classifiers name.
 import type { Config } from "./config/schema.ts";
 import type { MemoryShape } from "./core/memory-plan.ts";
 import type { Clock, Engine, Logger } from "./core/ports.ts";
@@ -10,12 +11,16 @@ import { WANTED } from "./work/model-specifier.ts";
 
 export interface ModelKeepers {
   decoder: ModelKeeper;
-  /** Undefined when the configuration wants none. */
-  encoder: ModelKeeper | undefined;
+  /** Of that name; without one the common encoder, undefined when the configuration wants none. */
+  encoder: (model?: string) => ModelKeeper | undefined;
+  /** In the order they are loaded. */
+  all: readonly ModelKeeper[];
 }
 
 export interface KeeperRooms extends Pick<ModelKeeperOptions, "isIdle" | "onChange"> {
   config: Config;
+  /** Encoders that classifiers name. */
+  encoders: readonly string[];
   engine: Engine;
   readings: () => Readings;
   /** The generative model's share of the plan is known: the governor publishes it. */
@@ -48,11 +53,14 @@ export function createModelKeepers(rooms: KeeperRooms): ModelKeepers {
   };
   const unloadAfterMs = model.idleUnloadS * 1000;
   const rungs = [model.name, ...model.ladder];
+  const named = new Set([model.encoder, ...rooms.encoders].filter((name) => name !== "none"));
+  const encoders = new Map(
+    [...named].map((name) => [name, keep({ rungs: [name], kind: "encoder", wanted: ENCODER_SHAPE, unloadAfterMs })]),
+  );
+  const decoder = keep({ rungs, kind: "decoder", wanted, unloadAfterMs, onPlan: rooms.onDecoderPlan });
   return {
-    decoder: keep({ rungs, kind: "decoder", wanted, unloadAfterMs, onPlan: rooms.onDecoderPlan }),
-    encoder:
-      model.encoder === "none"
-        ? undefined
-        : keep({ rungs: [model.encoder], kind: "encoder", wanted: ENCODER_SHAPE, unloadAfterMs }),
+    decoder,
+    encoder: (name = model.encoder) => encoders.get(name),
+    all: [...encoders.values(), decoder],
   };
 }

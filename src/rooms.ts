@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { cardToWire } from "./core/calibration.ts";
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
-import { Classification } from "./classification.ts";
+import { Classification, classifiersOf } from "./classification.ts";
 import { toError } from "./core/errors.ts";
 import { type HealthSource, owesProgress } from "./core/health.ts";
 import type { IncomingMessage, OutgoingMessage } from "./core/message.ts";
@@ -71,16 +71,18 @@ export class Rooms {
     this.topics = topicsOf(config.device.baseTopic, config.device.id);
     this.engine = this.#createEngine();
     this.governance = this.#createGovernance();
-    this.models = this.#createModelKeepers();
+    const routes = routesOf(this.topics, config);
+    const definitions = classifiersOf(config, routes);
+    this.models = this.#createModelKeepers(definitions.flatMap(({ model }) => model ?? []));
     this.journal = this.#createJournal();
     this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
-    const routes = routesOf(this.topics, config);
     const ownFilters = [
       ...routes.map(({ filter }) => withoutShare(filter)),
       this.topics.cancel,
       `${this.topics.control}/#`,
     ];
-    this.#classification = new Classification({ config, engine: this.engine, models: this.models, clock, log });
+    const { engine, models } = this;
+    this.#classification = new Classification({ config, definitions, engine, models, clock, log });
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
@@ -140,7 +142,7 @@ export class Rooms {
         version: this.#options.version,
         startedMs: this.#startedMs,
         governor: this.governance.governor,
-        models: this.models.decoder,
+        models: this.models,
         pipeline: this.pipeline,
         deaths: () => this.engine.status.deaths,
         link: () => this.linkStatus,
@@ -181,7 +183,7 @@ export class Rooms {
       onStep: (step) => this.governance.onStep(step),
       onDeath: (reason) => {
         // Nobody here kills it: this was the kernel, or somebody at the board.
-        if (reason === KILLED) for (const keeper of [this.models.decoder, this.models.encoder]) keeper?.noteKill();
+        if (reason === KILLED) for (const keeper of this.models.all) keeper.noteKill();
         this.#tell("engine_died", { reason });
         this.#changed();
       },
@@ -208,10 +210,11 @@ export class Rooms {
     });
   }
 
-  #createModelKeepers(): ModelKeepers {
+  #createModelKeepers(encoders: readonly string[]): ModelKeepers {
     const { config, log, clock } = this.#options;
     return createModelKeepers({
       config,
+      encoders,
       engine: this.engine,
       readings: () => this.governance.readings,
       onDecoderPlan: (spec, file, rung, shortage) => this.governance.plan(spec, file, rung, shortage),
@@ -283,9 +286,9 @@ export class Rooms {
   /** What was learnt, or why not, goes to `…/event`: feedback has no reply of its own. */
   async #learn(message: IncomingMessage): Promise<void> {
     try {
-      const { classifier, label, predicted, version, rolling } = await this.#classification.learn(message);
+      const { rolling, ...learning } = await this.#classification.learn(message);
       const { judged, accuracy } = rolling;
-      this.#tell("feedback", { classifier, label, predicted, version, rolling_accuracy: accuracy, judged });
+      this.#tell("feedback", { ...learning, rolling_accuracy: accuracy, judged });
     } catch (error) {
       this.#tell("feedback_refused", { reason: toError(error).message });
       throw error;

@@ -46,7 +46,11 @@ export function classifierCommand(open: OpenClassifiers): Command {
         );
         return EXIT.usage;
       }
-      const opened = await open(context, action.needsEncoder ? "head" : "none");
+      const opened = await open(
+        context,
+        action.needsEncoder ? "head" : "none",
+        name === undefined ? undefined : [name],
+      );
       try {
         return await action.run(context, opened, name);
       } finally {

@@ -52,7 +52,8 @@ export function evalCommand(open: OpenClassifiers): Command {
         return EXIT.usage;
       }
       const rows = (await Promise.all(context.positionals.map(readRows))).flat();
-      const opened = await open(context, path);
+      const { classifier } = context.values;
+      const opened = await open(context, path, typeof classifier === "string" ? [classifier] : []);
       try {
         return await measure(context, path, rows, opened);
       } finally {

@@ -27,6 +27,7 @@ Options:
   --accept-hash HASH  fetch: vouch for a model the catalogue has no SHA-256 for
   --name NAME         import: name of the result (default: that of the directory)
   --type f16 | q8_0   import: type of the weights (default: f16 with a classification head, else q8_0)
+  --prefix TEXT       import: what its makers want before every text, such as 'query: ' (default: as the directory says)
   --json              one JSON document on stdout
 
 Hugging Face downloads obey HF_ENDPOINT and HF_TOKEN; pip: sources use the pip of this machine with its settings.
@@ -38,6 +39,7 @@ const options = {
   "accept-hash": { type: "string" },
   name: { type: "string" },
   type: { type: "string" },
+  prefix: { type: "string" },
 } as const;
 
 type Models = ResolveOptions & { catalog: Map<string, CatalogEntry> };
@@ -248,10 +250,11 @@ async function path(context: CommandContext, models: Models, name: string): Prom
 }
 
 async function importOne(context: CommandContext, models: Models, directory: string): Promise<number> {
-  const { name = basename(resolve(directory)).toLowerCase(), type } = context.values as {
-    name?: string;
-    type?: string;
-  };
+  const {
+    name = basename(resolve(directory)).toLowerCase(),
+    type,
+    prefix,
+  } = context.values as Partial<Record<"name" | "type" | "prefix", string>>;
   const wanted = IMPORT_TYPES.find((known) => known === type);
   if (type !== undefined && wanted === undefined) {
     context.stderr(`pipit models import: --type is ${type}, expected ${IMPORT_TYPES.join(" or ")}\n`);
@@ -262,13 +265,15 @@ async function importOne(context: CommandContext, models: Models, directory: str
     const model = await importDirectory(resolve(directory), name, {
       ...models,
       type: wanted,
+      prefix,
       onProgress: (doneBytes, totalBytes) => line.update({ stage: "import", part: 1, parts: 1, doneBytes, totalBytes }),
       signal: context.signal,
     });
     line.end();
-    const { path, sha256, sizeBytes } = model;
-    if (context.json) print(context, { name, path, sha256, size_bytes: sizeBytes });
+    const { path, sha256, sizeBytes, labels } = model;
+    if (context.json) print(context, { name, path, sha256, size_bytes: sizeBytes, labels });
     else context.stdout(`${name}: stored, ${path}\n`);
+    if (labels && !context.json) context.stdout(`its head knows ${labels.length} labels: ${labels.join(", ")}\n`);
     return EXIT.ok;
   } finally {
     line.end();

@@ -141,9 +141,9 @@ function parseNumber(written: string, bytes: boolean): number | string {
   return Math.round(Number(size[1]) * BYTES[(size[2] ?? "kb").toLowerCase() as keyof typeof BYTES]);
 }
 
-export function flag(spec: KeySpec<boolean> & { default: boolean }): Key<boolean> {
+export function flag<D extends boolean | undefined = undefined>(spec: KeySpec<D>): Key<boolean | D> {
   return {
-    ...about<boolean>(spec),
+    ...about<boolean | D>(spec),
     takes: "true or false",
     isFlag: true,
     parse(written) {

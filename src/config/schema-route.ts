@@ -4,7 +4,7 @@ import { fillTemplate, matchFilter, withoutShare } from "../core/topics.ts";
 import { examples, labels, list, record } from "./key-lists.ts";
 import type { ValuesOf } from "./key-lists.ts";
 import { replyFilters, subscriptionFault, templateFault, topicFilter } from "./key-topics.ts";
-import { choice, decimal, integer, required, text } from "./key.ts";
+import { choice, decimal, flag, integer, required, text } from "./key.ts";
 import type { Reading } from "./key.ts";
 import { routeLimits, routeSenderFault } from "./schema-limits.ts";
 import { COURTESIES } from "./schema-service.ts";
@@ -39,12 +39,15 @@ export const routeKeys = {
     empty: true,
   }),
   classifier: text({
-    doc: "Name of a classifier in the folder `classifiers` of state.dir, instead of labels and examples here.",
+    doc: "Name of a classifier of `classify.classifiers` or of their folder, instead of labels and examples here.",
     pattern: /^[A-Za-z0-9_.-]{1,64}$/,
     takes: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
   }),
   labels: labels({ doc: "Labels to choose from." }),
   examples: examples({ doc: "Labelled texts to learn the labels from." }),
+  truncate: flag({
+    doc: "Classify a text that is too long for the encoder by its beginning; the reply says `truncated`.",
+  }),
   max_tokens: integer({ doc: "Longest answer.", ...LIMITS.maxTokens }),
   temperature: decimal({
     doc: "How freely words are chosen: 0 for the same answer every time, more for variety.",

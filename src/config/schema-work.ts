@@ -1,8 +1,9 @@
 // Keys of the model and of the tasks it is given. The bounds of a task's limits are shared with the routes.
+import { classifier, type ClassifierSettings } from "./key-classifier.ts";
 import { directory, file, model as modelKey } from "./key-files.ts";
 import { examples, labels, list } from "./key-lists.ts";
 import { replyFilters } from "./key-topics.ts";
-import { decimal, derived, integer, stateDirectory, text } from "./key.ts";
+import { decimal, derived, flag, integer, stateDirectory, text } from "./key.ts";
 
 export const LIMITS = {
   maxTokens: { min: 1, max: 8192, unit: "tokens" },
@@ -15,7 +16,7 @@ export const MAX_SYSTEM_CHARACTERS = 20_000;
 
 export const model = {
   name: modelKey({
-    doc: "The generative model: a name of the catalogue (`pipit models list`) or the path of a GGUF file.",
+    doc: "The generative model: a name of the catalogue (`pipit models list`) or the path of a GGUF file; `none` for none.",
     default: "smollm2-135m-instruct-q4_1",
     variables: ["PIPIT_MODEL"],
     shorthand: "model",
@@ -116,9 +117,16 @@ export const classify = {
     empty: true,
   }),
   classifier: text({
-    doc: "Classifier that sorts the texts of routes which name none: a file in the folder `classifiers` of state.dir.",
+    doc: "Classifier that sorts the texts of routes which name none: one of `classifiers`, or a file of their folder.",
     pattern: /^[A-Za-z0-9_.-]{1,64}$/,
     takes: "1 to 64 of the characters A-Z a-z 0-9 _ . -",
+  }),
+  classifiers: list(classifier({ doc: "Classifier." }), {
+    doc: "Classifiers by name, for routes and for `classify.classifier`; each may as well be a file `<name>.yaml` in the folder `classifiers` of state.dir.",
+    default: [],
+    max: 64,
+    takes: "classifiers, see docs/classification.md",
+    identity: (item) => (item as ClassifierSettings).name,
   }),
   labels: labels({ doc: "Labels where neither the route nor the request names any.", default: [] }),
   examples: examples({ doc: "Labelled texts to learn those labels from.", default: [] }),
@@ -127,6 +135,10 @@ export const classify = {
     min: 0,
     max: 1,
     default: 0,
+  }),
+  truncate: flag({
+    doc: "Classify a text that is too long for the encoder by its beginning, and say `truncated` in the reply; else `too_long`.",
+    default: false,
   }),
   feedback_per_hour: integer({
     doc: "Examples a classifier learns from feedback within an hour; more are refused, so that nobody turns it over.",

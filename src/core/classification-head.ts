@@ -1,5 +1,6 @@
 // A sequence-classification head as it stands on a BERT-family trunk: one dense layer, its activation, one output layer.
 // llama.cpp knows tanh only, DistilBERT has ReLU, so the head is applied here, to the trunk's [CLS] vector. Pure.
+import { probabilitiesOf } from "./head.ts";
 import type { Link } from "./logistic.ts";
 
 export interface ClassificationHead {
@@ -24,6 +25,11 @@ export function applyClassificationHead(head: ClassificationHead, clsVector: Flo
   const activate = head.activation === "tanh" ? Math.tanh : (value: number) => Math.max(0, value);
   const hidden = affine(head.denseWeight, head.denseBias, clsVector).map(activate);
   return affine(head.outputWeight, head.outputBias, hidden);
+}
+
+/** As the model's makers trained it: no temperature is put upon them. In the order of `labels`. */
+export function classProbabilities(head: ClassificationHead, clsVector: Float32Array): number[] {
+  return probabilitiesOf(head.link, applyClassificationHead(head, clsVector), 1);
 }
 
 function affine(weight: Float32Array, bias: Float32Array, input: ArrayLike<number>): number[] {

@@ -1,4 +1,5 @@
 // What a classifier is before anything is learnt: its labels, its examples and when it shall rather not answer.
+import type { ClassificationHead } from "./classification-head.ts";
 import { PipitError } from "./errors.ts";
 import type { Link } from "./logistic.ts";
 import { MAX_LABEL_CHARACTERS, MAX_LABELS } from "./labels.ts";
@@ -16,6 +17,7 @@ export interface LabelledText {
 export interface ClassifierDefinition {
   name: string;
   kind: ClassifierKind;
+  /** None: those of the head that comes with the model. */
   labels: readonly Label[];
   examples: readonly LabelledText[];
   /** Abstain below this probability; in `multi`, a label is given from this probability on. */
@@ -24,9 +26,9 @@ export interface ClassifierDefinition {
   scope: number | "auto" | "off";
   /** Given instead of null when the classifier abstains. */
   abstainLabel?: string;
-  /** Ask the decoder too when the head's margin is below this; 0 never does. */
-  decoderMargin: number;
-  /** Encoder it is made for; with another one loaded the decoder answers. Undefined takes whichever is loaded. */
+  /** Ask the decoder too when the head's margin is below this; 0 never does. Undefined: as the head's origin suggests. */
+  decoderMargin?: number;
+  /** Encoder it is made for; while that is not loaded the decoder answers. Undefined takes the common one. */
   model?: string;
 }
 
@@ -54,11 +56,42 @@ export function defineClassifier(
     // Who names a label for abstaining wants texts about something else to get it.
     scope: given.scope ?? (given.abstainLabel === undefined ? "off" : "auto"),
     ...(given.abstainLabel !== undefined && { abstainLabel: given.abstainLabel }),
-    decoderMargin: given.decoderMargin ?? DEFAULT_DECODER_MARGIN,
+    ...(given.decoderMargin !== undefined && { decoderMargin: given.decoderMargin }),
     ...(given.model !== undefined && { model: given.model }),
   };
   checkDefinition(definition);
   return definition;
+}
+
+/**
+ * The definition as the head that comes with its model answers it: with the head's labels, which one is right or which ones
+ * as the head was trained. Undefined where a head is trained here instead: there are examples, or labels of another kind
+ * for an encoder that nobody chose for its head. Throws a `config` error when the chosen model knows other labels.
+ */
+export function definitionByHead(
+  definition: ClassifierDefinition,
+  head: ClassificationHead,
+): ClassifierDefinition | undefined {
+  const { name, model, labels, examples, threshold, abstainLabel, decoderMargin = 0 } = definition;
+  if (examples.length > 0) return undefined;
+  const refuse = (what: string) => new PipitError("config", "bad_classifier", `classifier ${name}: ${what}`);
+  const same = labels.length === head.labels.length && labels.every((label) => head.labels.includes(label.name));
+  if (labels.length > 0 && !same) {
+    if (model === undefined) return undefined;
+    const known = head.labels.slice(0, MAX_LABELS).join(", ");
+    throw refuse(`model ${model} knows the labels ${known}; leave labels out, or give examples of others`);
+  }
+  if (abstainLabel !== undefined && head.labels.includes(abstainLabel)) {
+    throw refuse(`abstain_label ${JSON.stringify(abstainLabel)} is also a label of model ${model}`);
+  }
+  const isMulti = head.link === "sigmoid";
+  return {
+    ...definition,
+    kind: isMulti ? "multi" : "single",
+    labels: head.labels.map((label) => labels.find((given) => given.name === label) ?? { name: label }),
+    threshold: isMulti && threshold === 0 ? MULTI_THRESHOLD : threshold,
+    decoderMargin,
+  };
 }
 
 /** Examples of one label each, as routes have them. */
@@ -83,8 +116,8 @@ function checkDefinition({ name, kind, labels, examples, threshold, scope, absta
   if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name) || name.startsWith(".")) {
     refuse("its name must be 1 to 64 of A-Z a-z 0-9 _ . - and not begin with a dot");
   }
-  if (labels.length === 0 || labels.length > MAX_LABELS)
-    refuse(`has ${labels.length} labels, must have 1 to ${MAX_LABELS}`);
+  if (labels.length > MAX_LABELS) refuse(`has ${labels.length} labels, the most is ${MAX_LABELS}`);
+  if (labels.length === 0 && examples.length > 0) refuse("has examples but no labels");
   const names = new Set<string>();
   for (const label of labels) {
     if (label.name.trim() === "") refuse("a label is empty");

@@ -70,6 +70,8 @@ export interface ModelSpec {
   sequences: number;
   /** Upper bound of compute threads for the life of the context: the allowed cores. */
   maxThreads: number;
+  /** Of an encoder: stands before every text that it reads, as its makers want it. */
+  prefix?: string;
 }
 
 export interface LoadedModel {
@@ -130,10 +132,20 @@ export interface Scores {
   prefillMs: number;
 }
 
+export interface EmbedOptions {
+  /** File of the encoder, where several are loaded; undefined takes any. */
+  path?: string;
+  /** Read as much of a text as fits, where more would be `too_long`. */
+  cut?: boolean;
+}
+
 export interface Embeddings {
   /** One vector a text, not normalised, in the order given. */
   vectors: Float32Array[];
+  /** Tokens read of each text. */
   tokens: number[];
+  /** Whether the text had more. */
+  cut: boolean[];
 }
 
 /** One evaluated batch, reported as it ends: what the governor steers by. */
@@ -170,12 +182,16 @@ export interface Engine {
   readonly status: EngineStatus;
   start(signal?: AbortSignal): Promise<void>;
   stop(): Promise<void>;
-  /** Replaces the loaded model of the same kind. Survives the child: a new child loads the same models again. */
+  /**
+   * Replaces the loaded decoder, or the encoder of the same file: encoders of other files stand side by side. Survives the
+   * child: a new child loads the same models again.
+   */
   load(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel>;
-  unload(kind: "decoder" | "encoder"): Promise<void>;
+  /** The decoder, or the encoder of that file. */
+  unload(kind: "decoder" | "encoder", path?: string): Promise<void>;
   generate(job: GenerateJob, signal?: AbortSignal): AsyncIterable<Piece>;
   score(job: ScoreJob, signal?: AbortSignal): Promise<Scores>;
-  embed(texts: string[], signal?: AbortSignal): Promise<Embeddings>;
+  embed(texts: string[], signal?: AbortSignal, options?: EmbedOptions): Promise<Embeddings>;
   /** Tokens of the turns as the model would read them; for limits and for checks against a reference. */
   tokenize(turns: Turn[]): Promise<number[]>;
   /** Takes effect at the next batch. */

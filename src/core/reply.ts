@@ -27,6 +27,8 @@ export interface Classification {
   nearest?: { text: string; label: string; similarity: number };
   /** All labels that hold, of a classifier that gives several. */
   labels?: string[];
+  /** Only the beginning of the text was read, as the route allows. */
+  truncated?: boolean;
   /** Which classifier answered, and which version of what it has learnt; 0 is nothing. */
   classifier?: string;
   version?: number;
@@ -132,6 +134,7 @@ function resultJson(reply: Extract<Reply, { status: "ok" }>): object {
         ...(reply.margin !== undefined && { margin: round(reply.margin, 4) }),
         by: reply.by,
         ...(reply.labels && { labels: reply.labels }),
+        ...(reply.truncated === true && { truncated: true }),
         ...(reply.classifier !== undefined && { classifier: reply.classifier, version: reply.version }),
         ...(reply.nearest && { nearest: reply.nearest }),
       };

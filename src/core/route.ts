@@ -49,6 +49,8 @@ export interface Route {
   classifier?: string;
   labels: Label[];
   examples: Example[];
+  /** Classify by the beginning of a text that is too long for the encoder, instead of refusing it. */
+  truncate: boolean;
   maxTokens: number;
   temperature: number;
   /** Longest wait for an answer; a request may ask for less. */

@@ -8,6 +8,8 @@ export interface WordPieceVocabulary {
   unknownId: number;
   lowercase: boolean;
   stripAccents: boolean;
+  /** Each Chinese character is a word of its own; left out: yes. */
+  ideographs?: boolean;
 }
 
 const WORD_START = "\u2581";
@@ -67,12 +69,12 @@ export class WordPiece {
   }
 
   #normalize(text: string): string {
-    const { lowercase, stripAccents } = this.#vocabulary;
+    const { lowercase, stripAccents, ideographs = true } = this.#vocabulary;
     let clean = "";
     for (const character of text) {
       if (DROPPED.test(character)) continue;
       if (SPACE.test(character)) clean += " ";
-      else clean += IDEOGRAPH.test(character) ? ` ${character} ` : character;
+      else clean += ideographs && IDEOGRAPH.test(character) ? ` ${character} ` : character;
     }
     if (stripAccents) clean = clean.normalize("NFD").replace(ACCENT, "");
     if (!lowercase) return clean;

@@ -6,6 +6,7 @@ import type { Health, HealthSource } from "../core/health.ts";
 import type { ThreadPlan } from "../core/plan.ts";
 import type {
   Clock,
+  EmbedOptions,
   Embeddings,
   Engine,
   EngineReading,
@@ -50,9 +51,9 @@ export class ChildEngine implements Engine, HealthSource {
   /** Settled when the present child is up and has its models again; replaced with every child. */
   #ready: Promise<void> = Promise.resolve();
   readonly #pending = new PendingCalls();
-  /** What shall be loaded, by kind: a new child gets the same. */
-  #specs = new Map<ModelSpec["kind"], ModelSpec>();
-  #models = new Map<ModelSpec["kind"], LoadedModel>();
+  /** What shall be loaded, by its place: a new child gets the same. */
+  #specs = new Map<string, ModelSpec>();
+  #models = new Map<string, LoadedModel>();
   #threads: ThreadPlan | undefined;
   #state: EngineStatus["state"] = "stopped";
   #deaths = 0;
@@ -71,7 +72,7 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   get status(): EngineStatus {
-    const model = this.#models.get("decoder") ?? this.#models.get("encoder");
+    const model = this.#models.get("decoder") ?? this.#models.values().next().value;
     return {
       state: this.#state,
       deaths: this.#deaths,
@@ -111,26 +112,28 @@ export class ChildEngine implements Engine, HealthSource {
 
   async load(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
     await this.#whenUp();
-    this.#specs.set(spec.kind, spec);
-    this.#models.delete(spec.kind);
+    const place = placeOf(spec);
+    this.#specs.set(place, spec);
+    this.#models.delete(place);
     this.#state = "loading";
     try {
       return await this.#loadIntoChild(spec, onProgress);
     } catch (error) {
       // A model that does not load is not tried again in the next child; one that was interrupted is.
-      if (!isDeath(error)) this.#specs.delete(spec.kind);
+      if (!isDeath(error)) this.#specs.delete(place);
       throw error;
     } finally {
       if (this.#state === "loading") this.#state = this.#models.size > 0 ? "ready" : "empty";
     }
   }
 
-  async unload(kind: ModelSpec["kind"]): Promise<void> {
+  async unload(kind: ModelSpec["kind"], path?: string): Promise<void> {
     await this.#whenUp();
-    this.#specs.delete(kind);
-    this.#models.delete(kind);
+    const place = placeOf({ kind, path });
+    this.#specs.delete(place);
+    this.#models.delete(place);
     if (this.#models.size === 0) this.#state = "empty";
-    await this.#call("unload", kind);
+    await this.#call("unload", { kind, path });
   }
 
   async *generate(job: GenerateJob, signal?: AbortSignal): AsyncGenerator<Piece> {
@@ -158,9 +161,9 @@ export class ChildEngine implements Engine, HealthSource {
     return this.#call("score", job, { signal });
   }
 
-  async embed(texts: string[], signal?: AbortSignal): Promise<Embeddings> {
+  async embed(texts: string[], signal?: AbortSignal, options: EmbedOptions = {}): Promise<Embeddings> {
     await this.#whenUp(signal);
-    return this.#call("embed", texts, { signal });
+    return this.#call("embed", { texts, options }, { signal });
   }
 
   async tokenize(turns: Turn[]): Promise<number[]> {
@@ -180,7 +183,7 @@ export class ChildEngine implements Engine, HealthSource {
 
   async #loadIntoChild(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
     const model = await this.#call("load", spec, { onProgress });
-    this.#models.set(spec.kind, model);
+    this.#models.set(placeOf(spec), model);
     return model;
   }
 
@@ -285,6 +288,11 @@ export class ChildEngine implements Engine, HealthSource {
     // A failed send means the child is going; its exit event settles everything.
     if (child?.connected) child.send(message, () => {});
   }
+}
+
+/** One decoder, and one encoder of each file. */
+function placeOf({ kind, path = "" }: { kind: ModelSpec["kind"]; path?: string | undefined }): string {
+  return kind === "decoder" ? kind : `${kind} ${path}`;
 }
 
 function stopped(): PipitError {

@@ -2,7 +2,17 @@
 import { getLlama, type Llama, LlamaLogLevel } from "node-llama-cpp";
 import { PipitError } from "../core/errors.ts";
 import type { ThreadPlan } from "../core/plan.ts";
-import type { EngineReading, GenerateJob, LoadedModel, ModelSpec, Piece, ScoreJob, Step, Turn } from "../core/ports.ts";
+import type {
+  Embeddings,
+  EngineReading,
+  GenerateJob,
+  LoadedModel,
+  ModelSpec,
+  Piece,
+  ScoreJob,
+  Step,
+  Turn,
+} from "../core/ports.ts";
 import { BatchSteering } from "./batch-steering.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
@@ -23,7 +33,8 @@ export class ModelHost {
   #batches: BatchSteering | undefined;
   #threads: ThreadPlan | undefined;
   #decoder: Decoder | undefined;
-  #encoder: Encoder | undefined;
+  /** By file. */
+  readonly #encoders = new Map<string, Encoder>();
 
   constructor(onStep: (step: Step) => void) {
     this.#onStep = onStep;
@@ -46,7 +57,7 @@ export class ModelHost {
       case "score":
         return this.#requireDecoder().score(argument as ScoreJob, events.signal);
       case "embed":
-        return this.#requireEncoder().embed(argument as string[], events.signal);
+        return this.#embed(argument as Argument<"embed">, events.signal);
       case "tokenize":
         return [...this.#requireDecoder().tokenize(argument as Turn[])];
       case "measure":
@@ -57,10 +68,10 @@ export class ModelHost {
   async #load(spec: ModelSpec, { onProgress }: CallEvents): Promise<LoadedModel> {
     const startedMs = performance.now();
     const { llama, batches } = await this.#open(spec.maxThreads);
-    await this.#unload(spec.kind);
-    if (spec.kind === "decoder") this.#decoder = await Decoder.load(llama, spec, batches, onProgress);
-    else this.#encoder = await Encoder.load(llama, spec, batches, onProgress);
-    const model = this.#decoder && spec.kind === "decoder" ? this.#decoder : this.#requireEncoder();
+    await this.#unload(spec);
+    const model = await (spec.kind === "decoder" ? Decoder : Encoder).load(llama, spec, batches, onProgress);
+    if (model instanceof Decoder) this.#decoder = model;
+    else this.#encoders.set(spec.path, model);
     return {
       name: spec.name,
       kind: spec.kind,
@@ -88,10 +99,17 @@ export class ModelHost {
     return { llama, batches: this.#batches };
   }
 
-  async #unload(kind: ModelSpec["kind"]): Promise<null> {
-    const model = kind === "decoder" ? this.#decoder : this.#encoder;
+  #embed({ texts, options }: Argument<"embed">, signal: AbortSignal): Promise<Embeddings> {
+    const { path, cut = false } = options;
+    const encoder = path === undefined ? this.#encoders.values().next().value : this.#encoders.get(path);
+    if (encoder) return encoder.embed(texts, cut, signal);
+    throw new PipitError("transient", "model_unavailable", "no such encoder is loaded");
+  }
+
+  async #unload({ kind, path = "" }: Argument<"unload">): Promise<null> {
+    const model = kind === "decoder" ? this.#decoder : this.#encoders.get(path);
     if (kind === "decoder") this.#decoder = undefined;
-    else this.#encoder = undefined;
+    else this.#encoders.delete(path);
     await model?.dispose();
     return null;
   }
@@ -99,11 +117,6 @@ export class ModelHost {
   #requireDecoder(): Decoder {
     if (this.#decoder) return this.#decoder;
     throw new PipitError("transient", "model_unavailable", "no generative model is loaded");
-  }
-
-  #requireEncoder(): Encoder {
-    if (this.#encoder) return this.#encoder;
-    throw new PipitError("transient", "model_unavailable", "no encoder is loaded");
   }
 
   #measure(): EngineReading {

@@ -2,6 +2,7 @@
 import type { ErrorKind } from "../core/errors.ts";
 import type { ThreadPlan } from "../core/plan.ts";
 import type {
+  EmbedOptions,
   Embeddings,
   EngineReading,
   GenerateJob,
@@ -17,10 +18,10 @@ import type {
 /** Every call with its argument and its result. */
 export interface Calls {
   load: [spec: ModelSpec, result: LoadedModel];
-  unload: [kind: ModelSpec["kind"], result: null];
+  unload: [which: { kind: ModelSpec["kind"]; path?: string | undefined }, result: null];
   generate: [job: GenerateJob, result: null];
   score: [job: ScoreJob, result: Scores];
-  embed: [texts: string[], result: Embeddings];
+  embed: [job: { texts: string[]; options: EmbedOptions }, result: Embeddings];
   tokenize: [turns: Turn[], result: number[]];
   measure: [nothing: null, result: EngineReading];
 }

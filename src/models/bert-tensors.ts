@@ -77,12 +77,25 @@ export function mapTrunk(file: SafetensorsFile, config: BertConfig): MappedTenso
   ];
 }
 
+/** A head of more classes than this is no classifier that anybody would name; it also bounds what a reply may hold. */
+const MAX_CLASSES = 1000;
+
 /** The classification head, or undefined where the file has none. */
 export function mapHead(file: SafetensorsFile, config: BertConfig): HeadTensors | undefined {
   const output = file.tensors.get("classifier.weight");
-  if (output === undefined) return undefined;
+  // Layers of the same name that tag words, answer questions or choose among texts: the trunk is imported alone.
+  if (output === undefined || config.head === "other") return undefined;
   const { hiddenSize: hidden } = config;
   const outputs = output.shape[0] ?? 0;
+  if (config.head === "regression" || (outputs === 1 && !config.multiLabel)) {
+    throw badModelFile(file.path, "has a head of one number (a regression or a ranking), which gives no classes");
+  }
+  if (outputs > MAX_CLASSES)
+    throw badModelFile(file.path, `has ${outputs} classes, at most ${MAX_CLASSES} can be used`);
+  const foreign = [...config.labels.keys()].find((id) => id >= outputs);
+  if (foreign !== undefined) {
+    throw badModelFile(file.path, `has ${outputs} classes, id2label of config.json names class ${foreign}`);
+  }
   const find = new Finder(file, config.modelType);
   const dense = config.modelType === "bert" ? "pooler.dense" : "pre_classifier";
   const named = (name: string, shape: number[]) => find.map(name, name, shape).source;

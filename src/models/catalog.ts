@@ -28,6 +28,8 @@ export interface CatalogEntry {
   contextTokens: number;
   promptStyle: PromptStyle;
   tasks: ModelTask[];
+  /** Of an encoder: what its makers want to stand before every text; undefined: as the file says. */
+  prefix?: string | undefined;
   /** The sources are Hugging Face directories, to be imported in this type; undefined: they are GGUF files. */
   import: ImportType | undefined;
   /** In order of preference; the parts of one source are concatenated. */
@@ -47,6 +49,7 @@ const KEYS = [
   "context_tokens",
   "prompt_style",
   "tasks",
+  "prefix",
   "import",
   "sources",
 ];
@@ -131,6 +134,7 @@ function parseEntry(item: unknown, where: string, faults: string[]): CatalogEntr
     contextTokens: size("context_tokens"),
     promptStyle: oneOf("prompt_style", record["prompt_style"], PROMPT_STYLES),
     tasks: tasks.map((task) => oneOf("tasks", task, MODEL_TASKS)),
+    prefix: record["prefix"] === undefined ? undefined : text("prefix", /^.{1,200}$/),
     import: record["import"] === undefined ? undefined : oneOf("import", record["import"], IMPORT_TYPES),
     sources: parseSources(record["sources"], label, record["import"] !== undefined, faults),
   };

@@ -2,6 +2,7 @@
 import { PipitError } from "../core/errors.ts";
 import type { CatalogEntry } from "./catalog.ts";
 import { MODEL_NAME } from "./catalog.ts";
+import { classificationLabels } from "./classification-head.ts";
 import { needSpace } from "./disk-space.ts";
 import { hashFile } from "./file-hash.ts";
 import { readGgufHeader } from "./gguf-header.ts";
@@ -13,6 +14,7 @@ export interface ImportOptions {
   store: ModelStore;
   catalog: ReadonlyMap<string, CatalogEntry>;
   type: ImportType | undefined;
+  prefix?: string | undefined;
   onProgress: (doneBytes: number, totalBytes: number) => void;
   signal?: AbortSignal | undefined;
 }
@@ -22,11 +24,13 @@ export interface ImportedModel {
   path: string;
   sha256: string;
   sizeBytes: number;
+  /** Classes of its head, in order; undefined without one. */
+  labels: string[] | undefined;
 }
 
 /** @throws PipitError `bad_model_name`, `bad_model_file` (kind `config`) or `disk_full` (kind `transient`). */
 export async function importDirectory(directory: string, name: string, options: ImportOptions): Promise<ImportedModel> {
-  const { store, catalog, type, onProgress, signal } = options;
+  const { store, catalog, type, prefix, onProgress, signal } = options;
   const bad = (why: string) => new PipitError("config", "bad_model_name", `${JSON.stringify(name)} ${why}`);
   if (!MODEL_NAME.test(name)) throw bad("is no model name: lower-case letters, digits, dot, dash and underscore");
   if (catalog.has(name)) throw bad("is a name of the catalogue; choose another with --name");
@@ -39,15 +43,17 @@ export async function importDirectory(directory: string, name: string, options: 
           directory,
           target: part.path,
           type,
+          prefix,
           onProgress,
           onSize: (bytes) => needSpace(store.directory, bytes, `importing ${name}`),
           signal,
         });
-        const { fileBytes } = await readGgufHeader(part.path);
+        const header = await readGgufHeader(part.path);
+        const labels = classificationLabels(part.path, header);
         const sha256 = await hashFile(part.path, signal);
         const path = await store.adopt(part.path, sha256);
         await store.setName(name, sha256, `file:${directory}`);
-        return { name, path, sha256, sizeBytes: fileBytes };
+        return { name, path, sha256, sizeBytes: header.fileBytes, labels };
       } finally {
         await part.discard();
       }

@@ -10,7 +10,8 @@ import { type GgufEntry, prepareGguf, type TensorToWrite } from "./gguf-writer.t
 import { HEAD_KEYS } from "./classification-head.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import type { WeightType } from "./weight-encoding.ts";
-import { readWordPieces, type WordPieces } from "./word-pieces.ts";
+import { PREFIX_KEY } from "./text-prefix.ts";
+import { IDEOGRAPHS_KEY, readWordPieces, type WordPieces } from "./word-pieces.ts";
 
 export const IMPORT_TYPES = ["f16", "q8_0"] as const;
 export type ImportType = (typeof IMPORT_TYPES)[number];
@@ -21,6 +22,8 @@ export interface ImportJob {
   target: string;
   /** Undefined takes F16 for a model with a head, whose probabilities suffer from Q8_0 (0.18 seen), else Q8_0. */
   type: ImportType | undefined;
+  /** What shall stand before every text; undefined takes what the directory says. */
+  prefix?: string | undefined;
   onProgress: (doneBytes: number, totalBytes: number) => void;
   /** Told how large the result will be before anything is written; may throw. */
   onSize?: (bytes: number) => Promise<void>;
@@ -36,6 +39,8 @@ export const IMPORT_FILES = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "1_Pooling/config.json",
+  "modules.json",
+  "config_sentence_transformers.json",
 ] as const;
 
 const GGUF_FILE_TYPE: Record<ImportType, number> = { f16: 1, q8_0: 7 };
@@ -47,14 +52,17 @@ export async function importModel(job: ImportJob): Promise<void> {
   const pieces = await readWordPieces(job.directory, config.vocabularyTokens);
   const path = join(job.directory, "model.safetensors");
   const source = await SafetensorsFile.open(path).catch((error: NodeJS.ErrnoException) => {
-    throw error.code === "ENOENT" ? badModelFile(job.directory, "has no model.safetensors") : error;
+    if (error.code !== "ENOENT") throw error;
+    const advice = "weights in several files or of PyTorch (.bin) must be saved as one .safetensors file first";
+    throw badModelFile(job.directory, `has no model.safetensors; ${advice}`);
   });
   try {
     const head = mapHead(source, config);
     const type = job.type ?? (head === undefined ? "q8_0" : "f16");
     const tensors = mapTrunk(source, config).map((tensor) => toWrite(source, tensor, type));
     const appendix = head && { count: headSize(head, config), weights: () => readAll(source, head.sources) };
-    const gguf = prepareGguf({ metadata: describe(config, pieces, type, head), tensors, appendix });
+    const metadata = describe({ ...config, prefix: job.prefix ?? config.prefix }, pieces, type, head);
+    const gguf = prepareGguf({ metadata, tensors, appendix });
     await job.onSize?.(gguf.totalBytes);
     const file = await open(job.target, "w");
     try {
@@ -121,6 +129,8 @@ function describe(
     ...mask,
     ["tokenizer.ggml.normalizer.lowercase", bool(pieces.lowercase)],
     ["tokenizer.ggml.normalizer.strip_accents", bool(pieces.stripAccents)],
+    ...(pieces.ideographs ? [] : ([[IDEOGRAPHS_KEY, bool(false)]] as [string, GgufEntry][])),
+    ...(config.prefix === undefined ? [] : ([[PREFIX_KEY, text(config.prefix)]] as [string, GgufEntry][])),
     ...(head === undefined ? [] : describeHead(config, head)),
   ];
 }

@@ -9,6 +9,20 @@ const MAX_BYTES = 64 * 1024 * 1024;
 
 /** The object in the file; undefined when there is no file. @throws PipitError `bad_model_file` (kind `config`) */
 export async function readJson(path: string): Promise<JsonObject | undefined> {
+  const value = await readValue(path);
+  const object = jsonObject(value);
+  if (value !== undefined && object === undefined) throw badModelFile(path, "is not a JSON object");
+  return object;
+}
+
+/** The list in the file; undefined when there is no file. @throws PipitError `bad_model_file` (kind `config`) */
+export async function readJsonList(path: string): Promise<unknown[] | undefined> {
+  const value = await readValue(path);
+  if (value === undefined || Array.isArray(value)) return value;
+  throw badModelFile(path, "is not a JSON list");
+}
+
+async function readValue(path: string): Promise<unknown> {
   const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
     throw error;
@@ -17,9 +31,7 @@ export async function readJson(path: string): Promise<JsonObject | undefined> {
   try {
     const { size } = await file.stat();
     if (size > MAX_BYTES) throw badModelFile(path, `has ${size} bytes, at most ${MAX_BYTES} are expected`);
-    const value = jsonObject(parse(path, await file.readFile("utf8")));
-    if (value === undefined) throw badModelFile(path, "is not a JSON object");
-    return value;
+    return parse(path, await file.readFile("utf8"));
   } finally {
     await file.close();
   }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { PipitError } from "../core/errors.ts";
 import type { ModelFile } from "../core/model-file.ts";
 import { type CatalogEntry, readCatalog } from "./catalog.ts";
+import { readClassificationHead } from "./classification-head.ts";
 import { fetchModel } from "./fetch-model.ts";
 import { type ResolvedModel, resolveModel } from "./resolve-model.ts";
 import { ModelStore } from "./store.ts";
@@ -54,7 +55,7 @@ export class ModelLibrary {
   /** The verified file, fetched if need be. @throws as `resolveModel` and `fetchModel` */
   async obtain(nameOrPath: string, options: ObtainOptions = {}): Promise<ModelFile> {
     try {
-      return modelFile(await this.find(nameOrPath, options));
+      return await modelFile(await this.find(nameOrPath, options));
     } catch (error) {
       const entry = (await this.catalog()).get(nameOrPath);
       if (entry === undefined || !isCurable(error)) throw error;
@@ -76,8 +77,9 @@ export class ModelLibrary {
   }
 }
 
-function modelFile({ name, path, sha256, kind, header }: ResolvedModel): ModelFile {
-  return { name, path, sha256, kind, shape: header };
+async function modelFile({ name, path, sha256, kind, header, prefix }: ResolvedModel): Promise<ModelFile> {
+  const head = await readClassificationHead(path, header);
+  return { name, path, sha256, kind, shape: header, ...(head && { head }), ...(prefix !== undefined && { prefix }) };
 }
 
 function isCurable(error: unknown): boolean {

@@ -6,6 +6,7 @@ import { PipitError } from "../core/errors.ts";
 import type { CatalogEntry, ModelTask, PromptStyle } from "./catalog.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf-header.ts";
 import { classificationLabels } from "./classification-head.ts";
+import { textPrefix } from "./text-prefix.ts";
 import type { HashOptions, ModelStore } from "./store.ts";
 
 export interface ResolvedModel {
@@ -21,6 +22,8 @@ export interface ResolvedModel {
   header: GgufHeader;
   /** Of a classification head that came with the model; see `readClassificationHead`. */
   labels: string[] | undefined;
+  /** What an encoder's makers want to stand before every text. */
+  prefix: string | undefined;
 }
 
 export interface ResolveOptions extends HashOptions {
@@ -96,6 +99,7 @@ async function describe(name: string, path: string, sha256: string, entry?: Cata
     tasks: entry?.tasks ?? (kind === "encoder" ? ["classify", "embed"] : ["ask", "classify", "extract"]),
     header,
     labels: classificationLabels(path, header),
+    prefix: kind === "encoder" ? (entry?.prefix ?? textPrefix(name, header)) : undefined,
   };
 }
 

@@ -12,7 +12,12 @@ export interface WordPieces {
   ids: { cls: number; sep: number; unk: number; pad: number; mask: number | undefined };
   lowercase: boolean;
   stripAccents: boolean;
+  /** Each Chinese character is a word of its own. */
+  ideographs: boolean;
 }
+
+/** In a GGUF file, where it is not so. */
+export const IDEOGRAPHS_KEY = "tokenizer.ggml.normalizer.handle_chinese_chars";
 
 const NORMAL = 1;
 const CONTROL = 3;
@@ -24,6 +29,7 @@ export async function readWordPieces(directory: string, size: number): Promise<W
   const tokenizer = await readJson(join(directory, "tokenizer.json"));
   const settings = (await readJson(join(directory, "tokenizer_config.json"))) ?? {};
   const special = (await readJson(join(directory, "special_tokens_map.json"))) ?? {};
+  checkTokenizer(directory, tokenizer);
   const vocabulary = (await readVocabularyText(directory)) ?? readVocabularyJson(directory, tokenizer);
   const largest = [...vocabulary.keys()].reduce((most, id) => Math.max(most, id), -1);
   if (largest >= size) throw bad(directory, `has ids up to ${largest}; the model has room for ${size} tokens`);
@@ -49,9 +55,11 @@ export async function readWordPieces(directory: string, size: number): Promise<W
   const userDefined = new Set(added.filter(({ special }) => !special).map(({ token }) => token));
   const tokens: string[] = [];
   const types: number[] = [];
+  const last = new Map([...vocabulary].map(([id, token]) => [token, id]));
   for (let id = 0; id < size; id++) {
     const token = vocabulary.get(id);
-    if (token === undefined) {
+    // Of equal tokens the last counts, and llama.cpp ends the process over the others.
+    if (token === undefined || last.get(token) !== id) {
       tokens.push(`[PAD${id}]`);
       types.push(UNUSED);
     } else if (controls.has(token)) {
@@ -62,6 +70,9 @@ export async function readWordPieces(directory: string, size: number): Promise<W
       types.push(userDefined.has(token) ? USER_DEFINED : NORMAL);
     }
   }
+  const position = new Map(tokens.map((token, id) => [token, id]));
+  const twice = tokens.find((token, id) => position.get(token) !== id);
+  if (twice !== undefined) throw bad(directory, `spells ${JSON.stringify(twice)} in two ways`);
   const ids = {
     cls: required(names.cls),
     sep: required(names.sep),
@@ -70,6 +81,19 @@ export async function readWordPieces(directory: string, size: number): Promise<W
     mask: idOf(names.mask),
   };
   return { tokens, types, ids, ...normalizer(tokenizer, settings) };
+}
+
+/** BERT's way of splitting texts is the one that the encoder has. */
+function checkTokenizer(directory: string, tokenizer: JsonObject | undefined): void {
+  for (const [part, expected] of [
+    ["normalizer", "BertNormalizer"],
+    ["pre_tokenizer", "BertPreTokenizer"],
+  ] as const) {
+    const type = jsonObject(tokenizer?.[part])?.["type"];
+    if (type !== undefined && type !== expected) {
+      throw bad(directory, `has a ${part} of type ${JSON.stringify(type)} in tokenizer.json, expected ${expected}`);
+    }
+  }
 }
 
 async function readVocabularyText(directory: string): Promise<Map<number, string> | undefined> {
@@ -113,11 +137,12 @@ function addedTokens(tokenizer: JsonObject | undefined): { token: string; specia
 function normalizer(
   tokenizer: JsonObject | undefined,
   settings: JsonObject,
-): { lowercase: boolean; stripAccents: boolean } {
+): Pick<WordPieces, "lowercase" | "stripAccents" | "ideographs"> {
   const rules = jsonObject(tokenizer?.["normalizer"]);
   const lowercase = (rules?.["lowercase"] ?? settings["do_lower_case"] ?? true) === true;
   const strip = rules === undefined ? settings["strip_accents"] : rules["strip_accents"];
-  return { lowercase, stripAccents: typeof strip === "boolean" ? strip : lowercase };
+  const ideographs = rules?.["handle_chinese_chars"] ?? settings["tokenize_chinese_chars"] ?? true;
+  return { lowercase, stripAccents: typeof strip === "boolean" ? strip : lowercase, ideographs: ideographs === true };
 }
 
 function textOf(token: unknown): string | undefined {

@@ -1,7 +1,7 @@
 // Every classifier of the agent and the cascade that answers: exact repeat → head → decoder where the head is not sure.
 // Without an encoder the decoder answers alone, without a decoder the head does.
 import { createHash } from "node:crypto";
-import type { ClassifierDefinition } from "../core/classifier.ts";
+import { type ClassifierDefinition, DEFAULT_DECODER_MARGIN } from "../core/classifier.ts";
 import { PipitError, RequestError, toError } from "../core/errors.ts";
 import type { VersionSummary } from "../core/head-store.ts";
 import { decide, type LabelDecision } from "../core/labels.ts";
@@ -32,6 +32,8 @@ export interface ClassifyOrder {
   system?: string;
   /** Also say which example was nearest. */
   explain?: boolean;
+  /** Read the beginning of a text that is too long for the encoder, and say so. */
+  cut?: boolean;
 }
 
 export interface ClassifierVerdict extends Classification {
@@ -63,13 +65,17 @@ export class Classifiers {
     return [...this.#named.keys()];
   }
 
+  has(name: string): boolean {
+    return this.#named.has(name);
+  }
+
   /** Takes new definitions; a head whose labels and examples are the same is kept. */
   redefine(definitions: readonly ClassifierDefinition[]): void {
     const before = this.#named;
     this.#named = new Map(
       definitions.map((definition) => {
         const old = before.get(definition.name);
-        const same = old !== undefined && JSON.stringify(old.definition) === JSON.stringify(definition);
+        const same = old !== undefined && JSON.stringify(old.given) === JSON.stringify(definition);
         return [definition.name, same ? old : new TrainedClassifier(definition, this.#rooms)];
       }),
     );
@@ -96,16 +102,16 @@ export class Classifiers {
   }
 
   async classify(order: ClassifyOrder, signal: AbortSignal): Promise<ClassifierVerdict> {
-    const { classifier, text, system, explain } = order;
+    const { classifier, text, system, explain, cut = false } = order;
     const trained = typeof classifier === "string" ? this.named(classifier) : this.#passingOf(classifier);
-    const { name } = trained.definition;
-    const key = JSON.stringify([keyOf(trained), trained.version, system, text]);
+    const { name } = trained.given;
+    const key = JSON.stringify([keyOf(trained), trained.version, system, text, cut]);
     const known = this.#cache.get(key);
     if (known) return presented({ ...known, by: "cache", usage: NO_USAGE, prefillMs: 0 }, explain);
     const passing = typeof classifier !== "string";
     const verdict = await this.#flights.run(key, signal, (shared) => this.#decide(trained, passing, order, shared));
     if (text.length <= CACHE.characters) {
-      this.#cache.set(JSON.stringify([keyOf(trained), trained.version, system, text]), {
+      this.#cache.set(JSON.stringify([keyOf(trained), trained.version, system, text, cut]), {
         ...verdict,
         classifier: name,
       });
@@ -126,21 +132,23 @@ export class Classifiers {
   async #decide(
     trained: TrainedClassifier,
     passing: boolean,
-    { text, system }: ClassifyOrder,
+    { text, system, cut = false }: ClassifyOrder,
     signal: AbortSignal,
   ): Promise<ClassifierVerdict> {
     const { definition } = trained;
     const ask = () => this.#askDecoder(definition, text, system, signal);
-    if (!this.#encoderFits(definition)) return this.#byDecoder(definition, ask);
-    const opinion = await trained.opinion(text, signal);
-    if (definition.kind === "multi") return multiVerdict(definition, opinion, passing);
-    const alone = singleVerdict(definition, opinion, opinion.probabilities, passing);
-    const unsure = !opinion.outOfScope && (alone.margin ?? 1) < definition.decoderMargin;
+    if (this.#rooms.encoder(definition.model) === undefined) return this.#byDecoder(definition, ask);
+    const opinion = await trained.opinion(text, cut, signal);
+    const byExamples = passing && !trained.isFixed;
+    if (definition.kind === "multi") return multiVerdict(definition, opinion, byExamples);
+    const alone = singleVerdict(definition, opinion, opinion.probabilities, byExamples);
+    const { decoderMargin = DEFAULT_DECODER_MARGIN } = definition;
+    const unsure = !opinion.outOfScope && (alone.margin ?? 1) < decoderMargin;
     if (!unsure || !this.#rooms.decoderLoaded()) return alone;
     try {
       const { probabilities, usage, prefillMs } = await ask();
       const joined = joinOpinions(definition, opinion.probabilities, probabilities);
-      return { ...singleVerdict(definition, opinion, joined, passing), by: "decoder", usage, prefillMs };
+      return { ...singleVerdict(definition, opinion, joined, byExamples), by: "decoder", usage, prefillMs };
     } catch (error) {
       if (signal.aborted) throw error;
       // The second opinion is a bonus; a prompt that does not fit or a decoder that has just gone costs only that.
@@ -149,14 +157,10 @@ export class Classifiers {
     }
   }
 
-  #encoderFits({ model }: ClassifierDefinition): boolean {
-    const encoder = this.#rooms.encoder();
-    return encoder !== undefined && (model === undefined || encoder.startsWith(model));
-  }
-
   async #byDecoder(definition: ClassifierDefinition, ask: () => Promise<DecoderVerdict>): Promise<ClassifierVerdict> {
     const unavailable = (what: string) => new PipitError("transient", "model_unavailable", what);
     if (!this.#rooms.decoderLoaded()) throw unavailable("neither a fitting encoder nor a decoder is loaded");
+    if (definition.labels.length === 0) throw unavailable("the labels are those of a model that is not loaded");
     if (definition.kind === "multi") throw unavailable("several labels of one text need an encoder, none is loaded");
     const { name: classifier, labels, threshold, abstainLabel } = definition;
     const { probabilities, usage, prefillMs } = await ask();
@@ -178,8 +182,8 @@ export class Classifiers {
   }
 }
 
-function keyOf({ definition }: TrainedClassifier): string {
-  return createHash("sha256").update(JSON.stringify(definition)).digest("base64");
+function keyOf({ given }: TrainedClassifier): string {
+  return createHash("sha256").update(JSON.stringify(given)).digest("base64");
 }
 
 /** Both opinions multiplied: where the head wavers between two labels, the decoder tips the scale. */
@@ -225,12 +229,13 @@ function answerOf({ label, confidence, margin, probabilities }: LabelDecision) {
 }
 
 function headReceipt(classifier: string, opinion: HeadOpinion, passing: boolean) {
-  const { version, tokens, embedMs } = opinion;
+  const { version, tokens, cut, embedMs } = opinion;
   const { text, labels, similarity } = opinion.nearest;
   return {
     by: passing ? ("examples" as const) : ("head" as const),
     classifier,
     version,
+    ...(cut && { truncated: true }),
     ...(text !== undefined && { nearest: { text, label: labels?.join(", ") ?? "", similarity } }),
     usage: { ...NO_USAGE, promptTokens: tokens },
     prefillMs: embedMs,

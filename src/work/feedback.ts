@@ -31,8 +31,10 @@ export interface FeedbackResult {
   label: string;
   /** What had been answered. */
   predicted: string | null;
-  /** Version of the head that has learnt it. */
+  /** Version of the head that has learnt it, or that stays. */
   version: number;
+  /** Not by a head that came with its model: it is only measured. */
+  learnt: boolean;
   rolling: RollingAccuracy;
 }
 
@@ -83,12 +85,12 @@ export class Feedback {
     this.#admit(about.classifier);
     const label = labels.join(", ");
     const rolling = this.#judge(about.classifier, about.predicted === label);
-    const { version } = await trained.learn([{ text: about.text, labels }], signal);
-    this.#log.info(
-      { classifier: about.classifier, label, predicted: about.predicted, version },
-      "learnt from feedback",
-    );
-    return { classifier: about.classifier, label, predicted: about.predicted, version, rolling };
+    const learnt = !trained.isFixed;
+    if (learnt) await trained.learn([{ text: about.text, labels }], signal);
+    const { version } = trained;
+    const { classifier, predicted } = about;
+    this.#log.info({ classifier, label, predicted, version, learnt }, "feedback");
+    return { classifier, label, predicted, version, learnt, rolling };
   }
 
   rolling(): RollingAccuracy[] {

@@ -16,7 +16,7 @@ const NOTHING = "none";
 
 export type ModelState =
   | { state: "loading"; name: string; fraction: number }
-  | { state: "ready"; name: string; model: LoadedModel }
+  | { state: "ready"; name: string; model: LoadedModel; file: ModelFile }
   | { state: "unloaded"; name: string; reason: string }
   | { state: "failed"; name: string; error: Error };
 
@@ -105,7 +105,7 @@ export class ModelKeeper {
   async #begin(): Promise<void> {
     const { rungs } = this.#options;
     const [wanted = NOTHING] = rungs;
-    while (!(await this.#obtain(wanted))) {
+    while (wanted !== NOTHING && !(await this.#obtain(wanted))) {
       await this.#pause();
       if (this.#stopping.signal.aborted) return;
     }
@@ -151,19 +151,23 @@ export class ModelKeeper {
     const { kind, onPlan, readings } = this.#options;
     const file = this.#files.get(name);
     if (plan === undefined || file === undefined) {
-      if (this.#state.state === "ready") await this.#engine.unload(kind);
+      if (this.#state.state === "ready") await this.#engine.unload(kind, this.#state.file.path);
       this.#set({ state: "unloaded", name, reason });
       return undefined;
     }
     const { contextTokens, batchTokens, sequences } = plan;
     const maxThreads = Math.max(1, Math.floor(readings().affinityCores));
-    const spec = { name: file.name, path: file.path, kind, contextTokens, batchTokens, sequences, maxThreads };
+    const { prefix } = file;
+    const spec: ModelSpec = {
+      ...{ name: file.name, path: file.path, kind, contextTokens, batchTokens, sequences, maxThreads },
+      ...(prefix !== undefined && { prefix }),
+    };
     const { wanted } = this.#options;
     const most = Math.min(wanted.contextTokens, file.shape.contextTokens || Infinity);
     const short = rung > 0 || contextTokens < most || sequences < wanted.sequences || batchTokens < wanted.batchTokens;
     onPlan?.(spec, file, rung, short ? reason : undefined);
     const model = await this.#engine.load(spec, (fraction) => this.#set({ state: "loading", name, fraction }));
-    this.#set({ state: "ready", name: file.name, model });
+    this.#set({ state: "ready", name: file.name, model, file });
     return model.memory.rssBytes;
   }
 

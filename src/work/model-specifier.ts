@@ -25,11 +25,12 @@ export function specifyModel({ file, configured, readings }: SpecifyInput): {
     batchTokens: configured.batchTokens || WANTED.batchTokens,
     sequences: configured.sequences || WANTED.sequences,
   };
-  const { name, path, kind, shape } = file;
+  const { name, path, kind, shape, prefix } = file;
   const budgetBytes = memoryBudget(readings);
   const plan = planMemory({ model: shape, kind, repackedTypes: [], budgetBytes, wanted });
   if (!plan.fits) throw new PipitError("transient", "memory_short", `model ${name} does not fit: ${plan.reason}`);
   const { contextTokens, batchTokens, sequences, reason } = plan;
   const maxThreads = Math.max(1, Math.floor(readings.affinityCores));
-  return { spec: { name, path, kind, contextTokens, batchTokens, sequences, maxThreads }, reason };
+  const spec = { name, path, kind, contextTokens, batchTokens, sequences, maxThreads };
+  return { spec: { ...spec, ...(prefix !== undefined && { prefix }) }, reason };
 }

@@ -34,6 +34,7 @@ function route(
     ...(task === "classify" && classifierOf(settings, classify.classifier)),
     labels: [...(settings.labels ?? (task === "classify" ? classify.labels : []))],
     examples: [...(settings.examples ?? (task === "classify" ? classify.examples : []))],
+    truncate: settings.truncate ?? classify.truncate,
     maxTokens: settings.maxTokens ?? answer.maxTokens,
     temperature: settings.temperature ?? answer.temperature,
     deadlineMs: settings.deadlineMs ?? answer.deadlineMs,

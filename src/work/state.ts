@@ -9,7 +9,11 @@ export interface StateSources {
   version: string;
   startedMs: number;
   governor: Governor;
-  models: ModelKeeper;
+  models: {
+    decoder: Pick<ModelKeeper, "state">;
+    /** With the decoder among them. */
+    all: readonly Pick<ModelKeeper, "state">[];
+  };
   pipeline: Pipeline;
   deaths: () => number;
   link: () => LinkStatus;
@@ -21,7 +25,8 @@ export function stateJson(sources: StateSources, nowMs: number): object {
   return {
     version: sources.version,
     uptime_s: Math.round((nowMs - sources.startedMs) / 1000),
-    model: modelJson(models),
+    model: modelJson(models.decoder),
+    encoders: models.all.filter((keeper) => keeper !== models.decoder).map(modelJson),
     plan: planJson(governor.current),
     ...boardJson(governor),
     queue: { waiting, running, answered, refused, paused },
@@ -34,7 +39,7 @@ export function stateJson(sources: StateSources, nowMs: number): object {
   };
 }
 
-function modelJson({ state }: ModelKeeper): object {
+function modelJson({ state }: Pick<ModelKeeper, "state">): object {
   switch (state.state) {
     case "loading":
       return { name: state.name, state: "loading", progress: round(state.fraction) };

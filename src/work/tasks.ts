@@ -29,13 +29,15 @@ export interface TasksOptions {
   threshold: number;
   models: {
     decoder: Pick<ModelKeeper, "state" | "whenReady">;
-    /** Undefined when the configuration wants none. */
-    encoder: Pick<ModelKeeper, "state" | "whenSettled"> | undefined;
+    /** Of that name, or the common one; undefined when the configuration wants none. */
+    encoder: (model?: string) => Pick<ModelKeeper, "state" | "whenReady"> | undefined;
   };
   publish: (message: OutgoingMessage) => void;
   /** A classifier from a file has answered: feedback may be about it. */
   onClassified: (question: Question, found: Classification & { classifier: string }) => void;
 }
+
+type Encoder = NonNullable<ReturnType<TasksOptions["models"]["encoder"]>>;
 
 export class Tasks {
   readonly #options: TasksOptions;
@@ -87,24 +89,55 @@ export class Tasks {
   async #classify(question: Question, signal: AbortSignal): Promise<TaskResult> {
     const { route, text } = question;
     const { models } = this.#options;
-    await models.encoder?.whenSettled();
-    if (models.encoder?.state.state !== "ready") await models.decoder.whenReady(signal);
-    const classifier = this.#classifierOf(question);
-    const { system } = route;
-    const order = { classifier, text, explain: question.explain, ...(system !== undefined && { system }) };
+    const classifier = await this.#classifierOf(question, signal);
+    const given = typeof classifier === "string" ? this.#classifiers.named(classifier).given : classifier;
+    const encoder = models.encoder(given.model);
+    await this.#modelsFor(encoder, given.labels.length > 0, signal);
+    const { system, truncate } = route;
+    const order = {
+      classifier,
+      text,
+      explain: question.explain,
+      cut: truncate,
+      ...(system !== undefined && { system }),
+    };
     const { usage, prefillMs, ...found } = await this.#classifiers.classify(order, signal);
     if (typeof classifier === "string") this.#options.onClassified(question, found);
-    const keeper = found.by === "decoder" ? models.decoder : models.encoder;
+    const keeper = found.by === "decoder" ? models.decoder : encoder;
     const model = (keeper ?? models.decoder).state.name;
     return { outcome: { task: "classify", ...found }, model, usage, prefillMs, generateMs: 0 };
   }
 
-  /** The one from a file, unless the request brings labels of its own. */
-  #classifierOf({ route, labels }: Question): string | ClassifierDefinition {
-    if (route.classifier !== undefined && labels === route.labels) return route.classifier;
+  /** Waits for the encoder, or for the decoder where that cannot be had and the labels are known without it. */
+  async #modelsFor(encoder: Encoder | undefined, decoderWill: boolean, signal: AbortSignal): Promise<void> {
+    const { decoder } = this.#options.models;
+    if (encoder === undefined) return void (await decoder.whenReady(signal));
+    try {
+      await encoder.whenReady(signal);
+    } catch (error) {
+      if (signal.aborted || !decoderWill) throw error;
+      await decoder.whenReady(signal);
+    }
+  }
+
+  /** One with a name, unless the request brings labels of its own. Without any labels those of the encoder's own head. */
+  async #classifierOf({ route, labels }: Question, signal: AbortSignal): Promise<string | ClassifierDefinition> {
+    if (labels === route.labels) {
+      if (route.classifier !== undefined) return route.classifier;
+      if (labels.length > 0 && this.#classifiers.has(route.name)) return route.name;
+    }
+    if (labels.length === 0 && (await this.#bringsLabels(signal))) return defineClassifier({ name: route.name });
     checkLabels(labels);
     const known = new Set(labels.map(({ name }) => name));
     const examples = labelledTexts(route.examples.filter(({ label }) => known.has(label)));
     return defineClassifier({ name: route.name, labels, examples, threshold: this.#options.threshold });
+  }
+
+  async #bringsLabels(signal: AbortSignal): Promise<boolean> {
+    const encoder = this.#options.models.encoder();
+    await encoder?.whenReady(signal).catch((error: unknown) => {
+      if (signal.aborted) throw error;
+    });
+    return encoder?.state.state === "ready" && encoder.state.file.head !== undefined;
   }
 }

@@ -1,12 +1,15 @@
-// One classifier that learns: embeds its examples, trains its head, keeps it as a version, trains anew when the encoder,
-// the definition or the examples have changed. Texts are embedded once for each encoder.
+// One classifier. It learns: embeds its examples, trains its head, keeps it as a version, trains anew when the encoder, the
+// definition or the examples have changed. Texts are embedded once for each encoder. Or its head came with its model and is
+// applied as it is.
 import { createHash } from "node:crypto";
-import { type ClassifierDefinition, type LabelledText, linkOf } from "../core/classifier.ts";
-import { PipitError } from "../core/errors.ts";
+import { type ClassificationHead, classProbabilities } from "../core/classification-head.ts";
+import { type ClassifierDefinition, definitionByHead, type LabelledText, linkOf } from "../core/classifier.ts";
+import { PipitError, RequestError } from "../core/errors.ts";
 import { headProbabilities, nearestOf, type Neighbour } from "../core/head.ts";
 import type { HeadStore, HeadVersion } from "../core/head-store.ts";
 import { labelSentence, trainHead, type TrainedHead } from "../core/head-training.ts";
 import { normalised } from "../core/matrix.ts";
+import { encoderId, type ModelFile } from "../core/model-file.ts";
 import type { Clock, Engine, Logger } from "../core/ports.ts";
 
 /** Texts that one call to the engine carries: a question that waits behind a training waits for these. */
@@ -20,8 +23,8 @@ export interface TrainingRooms {
   log: Logger;
   /** Without a store, heads live as long as the process. */
   store?: HeadStore;
-  /** Identity of the loaded encoder: name and file hash; undefined while there is none. */
-  encoder: () => string | undefined;
+  /** The encoder of that name, or the common one; undefined while it is not loaded. */
+  encoder: (model?: string) => ModelFile | undefined;
 }
 
 export interface HeadOpinion {
@@ -31,13 +34,14 @@ export interface HeadOpinion {
   /** Nothing the classifier knows is like this text. */
   outOfScope: boolean;
   version: number;
-  /** Tokens the encoder read, and how long it took. */
+  /** Tokens the encoder read, whether the text had more, and how long it took. */
   tokens: number;
+  cut: boolean;
   embedMs: number;
 }
 
 export class TrainedClassifier {
-  readonly definition: ClassifierDefinition;
+  readonly #given: ClassifierDefinition;
   readonly #rooms: TrainingRooms;
   readonly #definitionId: string;
   #version: HeadVersion | undefined;
@@ -47,12 +51,27 @@ export class TrainedClassifier {
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(definition: ClassifierDefinition, rooms: TrainingRooms) {
-    this.definition = definition;
+    this.#given = definition;
     this.#rooms = rooms;
     const { kind, labels, examples } = definition;
     this.#definitionId = createHash("sha256")
       .update(JSON.stringify([kind, labels, examples]))
       .digest("hex");
+  }
+
+  /** With the labels of the model's own head, once that is loaded and where it answers. */
+  get definition(): ClassifierDefinition {
+    return this.#own?.definition ?? this.#given;
+  }
+
+  /** As it was given. */
+  get given(): ClassifierDefinition {
+    return this.#given;
+  }
+
+  /** Its head came with its model: nothing is learnt. */
+  get isFixed(): boolean {
+    return this.#own !== undefined;
   }
 
   get version(): number {
@@ -75,13 +94,17 @@ export class TrainedClassifier {
     return this.#inTurn(() => this.#ensure(signal));
   }
 
-  async opinion(text: string, signal: AbortSignal): Promise<HeadOpinion> {
+  /** @throws RequestError `too_long` unless `cut`, with which the beginning is read. */
+  async opinion(text: string, cut: boolean, signal: AbortSignal): Promise<HeadOpinion> {
+    const own = this.#own;
+    if (own) {
+      const { vector, ...read } = await this.#read(own.file, text, cut, signal);
+      const probabilities = classProbabilities(own.head, vector);
+      return { probabilities, nearest: { index: -1, similarity: -1 }, outOfScope: false, version: 0, ...read };
+    }
     const { head, vectors, texts, version } = await this.ready(signal);
-    const startedMs = this.#rooms.clock.nowMs();
-    const { vectors: found, tokens } = await this.#rooms.engine.embed([text], signal);
-    const embedMs = this.#rooms.clock.nowMs() - startedMs;
-    const vector = found[0];
-    if (vector?.length !== head.weights[0]?.length || vector === undefined) {
+    const { vector, ...read } = await this.#read(this.#encoder(), text, cut, signal);
+    if (vector.length !== head.weights[0]?.length) {
       throw new PipitError("transient", "model_unavailable", "the encoder was replaced in the middle of a question");
     }
     const nearest = nearestOf(vectors, vector);
@@ -92,8 +115,7 @@ export class TrainedClassifier {
       nearest: { ...nearest, ...texts[nearest.index] },
       outOfScope: vectors.length > 0 && nearest.similarity < least,
       version,
-      tokens: tokens[0] ?? 0,
-      embedMs,
+      ...read,
     };
   }
 
@@ -107,7 +129,7 @@ export class TrainedClassifier {
     });
   }
 
-  /** Trains a new version even if nothing has changed. */
+  /** Trains a new version even if nothing has changed. Rejects when the head came with the model. */
   async retrain(signal: AbortSignal): Promise<HeadVersion> {
     return this.#inTurn(async () => {
       await this.#open();
@@ -142,13 +164,45 @@ export class TrainedClassifier {
   }
 
   #fits({ encoder, definition }: HeadVersion): boolean {
-    return definition === this.#definitionId && encoder === this.#rooms.encoder();
+    const loaded = this.#rooms.encoder(this.#given.model);
+    return definition === this.#definitionId && loaded !== undefined && encoder === encoderId(loaded);
+  }
+
+  /** The model's own head, where it is what answers. */
+  get #own(): { file: ModelFile; head: ClassificationHead; definition: ClassifierDefinition } | undefined {
+    const file = this.#rooms.encoder(this.#given.model);
+    if (file?.head === undefined) return undefined;
+    const definition = definitionByHead(this.#given, file.head);
+    return definition && { file, head: file.head, definition };
+  }
+
+  #encoder(): ModelFile {
+    const file = this.#rooms.encoder(this.#given.model);
+    if (file) return file;
+    const which = this.#given.model === undefined ? "no encoder" : `model ${this.#given.model}`;
+    throw new PipitError("transient", "model_unavailable", `${which} is not loaded`);
+  }
+
+  async #read({ path }: ModelFile, text: string, cut: boolean, signal: AbortSignal) {
+    const startedMs = this.#rooms.clock.nowMs();
+    const found = await this.#rooms.engine.embed([text], signal, { path, cut });
+    const embedMs = this.#rooms.clock.nowMs() - startedMs;
+    const [vector = new Float32Array(0)] = found.vectors;
+    return { vector, tokens: found.tokens[0] ?? 0, cut: found.cut[0] ?? false, embedMs };
   }
 
   async #train(reason: string, learned: LabelledText[], signal: AbortSignal): Promise<HeadVersion> {
-    const { name, kind, labels, examples } = this.definition;
-    const encoder = this.#rooms.encoder();
-    if (encoder === undefined) throw new PipitError("transient", "model_unavailable", "no encoder is loaded");
+    const { name, kind, labels, examples } = this.#given;
+    if (this.isFixed) {
+      const what = `the head of classifier ${name} came with its model; give examples to have one trained here`;
+      throw new RequestError("bad_request", what);
+    }
+    if (labels.length === 0) {
+      const what = `classifier ${name} names no labels, and its model brings none`;
+      throw new RequestError("bad_request", what);
+    }
+    const file = this.#encoder();
+    const encoder = encoderId(file);
     const startedMs = this.#rooms.clock.nowMs();
     const position = new Map(labels.map((label, index) => [label.name, index]));
     // Labels may have gone from the definition since something was learnt.
@@ -158,7 +212,7 @@ export class TrainedClassifier {
     const described = labels.filter((label) => kind !== "yes_no" || label.description !== undefined);
     const vectors = await this.#vectors(
       [...texts.map(({ text }) => text), ...described.map(labelSentence)],
-      encoder,
+      file,
       signal,
     );
     const positions = (own: readonly string[]) => own.map((label) => position.get(label) ?? 0);
@@ -195,16 +249,17 @@ export class TrainedClassifier {
   }
 
   /** Vectors of length 1; those of the present version are used again. */
-  async #vectors(texts: string[], encoder: string, signal: AbortSignal): Promise<Float32Array[]> {
+  async #vectors(texts: string[], file: ModelFile, signal: AbortSignal): Promise<Float32Array[]> {
     const known = new Map<string, Float32Array>();
     const present = this.#version;
-    if (present?.encoder === encoder) {
+    if (present?.encoder === encoderId(file)) {
       for (const [index, { text }] of present.texts.entries()) known.set(text, present.vectors[index]!);
     }
     const missing = [...new Set(texts)].filter((text) => !known.has(text));
     for (let index = 0; index < missing.length; index += EMBED_BATCH) {
       const batch = missing.slice(index, index + EMBED_BATCH);
-      const { vectors } = await this.#rooms.engine.embed(batch, signal);
+      // An example that is too long teaches by its beginning; it must not keep the others from being learnt.
+      const { vectors } = await this.#rooms.engine.embed(batch, signal, { path: file.path, cut: true });
       for (const [at, text] of batch.entries()) known.set(text, Float32Array.from(normalised(vectors[at]!)));
     }
     return texts.map((text) => known.get(text)!);

@@ -6,9 +6,11 @@ import { defineClassifier, labelledTexts } from "../../src/core/classifier.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { evaluate, type Evaluation, type Judged } from "../../src/core/evaluation.ts";
 import { labelCandidates, labelPage } from "../../src/core/label-prompt.ts";
+import type { ModelFile } from "../../src/core/model-file.ts";
 import { ChildEngine } from "../../src/engine/child-engine.ts";
 import { Classifiers } from "../../src/work/classifiers.ts";
 import { DecoderClassifier } from "../../src/work/decoder-classifier.ts";
+import { encoderFile } from "../fakes/encoder.ts";
 import { FakeLogger } from "../fakes/logger.ts";
 import { startAgent } from "../fixtures/agent.ts";
 import { homeIntents, outOfScope } from "../fixtures/home-intents.ts";
@@ -42,11 +44,13 @@ export const bench: Bench = {
 class Rig {
   readonly engine: ChildEngine;
   readonly decoderFile: string;
+  readonly #encoderFile: ModelFile;
   encoder = true;
   decoder = false;
 
-  private constructor(engine: ChildEngine, decoderFile: string) {
+  private constructor(engine: ChildEngine, encoderPath: string, decoderFile: string) {
     this.engine = engine;
+    this.#encoderFile = { ...encoderFile("encoder"), path: encoderPath };
     this.decoderFile = decoderFile;
   }
 
@@ -74,7 +78,7 @@ class Rig {
       ...shape,
     });
     await setBestThreads(engine);
-    return new Rig(engine, decoder);
+    return new Rig(engine, encoder, decoder);
   }
 
   classifiers(): Classifiers {
@@ -82,7 +86,7 @@ class Rig {
       engine: this.engine,
       clock: systemClock,
       log: new FakeLogger(),
-      encoder: () => (this.encoder ? "encoder" : undefined),
+      encoder: () => (this.encoder ? this.#encoderFile : undefined),
       decoder: new DecoderClassifier(this.engine),
       decoderLoaded: () => this.decoder,
     });

@@ -1,8 +1,26 @@
 // An engine whose vectors are made of a text's words: texts that share words are alike. Its decoder prefers whatever
 // `scoreOf` says. Counts its calls, so that tests see what was computed and what was remembered.
-import type { Embeddings, Engine, ScoreJob, Scores } from "../../src/core/ports.ts";
+import { RequestError } from "../../src/core/errors.ts";
+import type { ClassificationHead } from "../../src/core/classification-head.ts";
+import type { ModelFile } from "../../src/core/model-file.ts";
+import type { Embeddings, EmbedOptions, Engine, ScoreJob, Scores } from "../../src/core/ports.ts";
 
-const DIMENSIONS = 256;
+export const DIMENSIONS = 256;
+
+/** A file as the keeper of an encoder gives it; its name tells it from others. */
+export function encoderFile(name: string, head?: ClassificationHead): ModelFile {
+  const shape = {
+    ...{
+      architecture: "bert",
+      fileBytes: 25e6,
+      contextTokens: 512,
+      embeddingSize: DIMENSIONS,
+      vocabularyTokens: 30_522,
+    },
+    ...{ kvHeadsByLayer: [], keyLength: 0, valueLength: 0, bytesByType: {} },
+  };
+  return { name, path: `/models/${name}.gguf`, sha256: name, kind: "encoder", shape, ...(head && { head }) };
+}
 
 export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
   /** Texts embedded so far, in order. */
@@ -13,11 +31,21 @@ export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
   /** Held calls resolve when this does. */
   gate: Promise<void> = Promise.resolve();
 
-  async embed(texts: string[], signal?: AbortSignal): Promise<Embeddings> {
+  /** Words beyond this are cut, or `too_long`. */
+  mostWords = 100;
+
+  async embed(texts: string[], signal?: AbortSignal, { cut = false }: EmbedOptions = {}): Promise<Embeddings> {
     this.embedded.push(...texts);
     await this.gate;
     signal?.throwIfAborted();
-    return { vectors: texts.map(vectorOf), tokens: texts.map((text) => text.split(" ").length + 2) };
+    const words = texts.map((text) => text.split(" "));
+    const tooLong = words.some((own) => own.length > this.mostWords);
+    if (tooLong && !cut) throw new RequestError("too_long", "too many words");
+    return {
+      vectors: words.map((own) => vectorOf(own.slice(0, this.mostWords).join(" "))),
+      tokens: words.map((own) => Math.min(own.length, this.mostWords) + 2),
+      cut: words.map((own) => own.length > this.mostWords),
+    };
   }
 
   async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {

@@ -9,6 +9,7 @@ import { evaluate, type Judged } from "../../src/core/evaluation.ts";
 import { FileHeadStore } from "../../src/models/head-store.ts";
 import { Classifiers } from "../../src/work/classifiers.ts";
 import { DecoderClassifier } from "../../src/work/decoder-classifier.ts";
+import { encoderFile } from "../fakes/encoder.ts";
 import { FakeLogger } from "../fakes/logger.ts";
 import { homeIntents, outOfScope } from "../fixtures/home-intents.ts";
 import { miniLm, WHY_NO_ENCODER } from "../fixtures/models.ts";
@@ -42,7 +43,7 @@ describe.skipIf(file === undefined)("all-MiniLM-L6-v2 and a head on it", () => {
       clock: systemClock,
       log,
       store: new FileHeadStore(directory, log),
-      encoder: () => "minilm",
+      encoder: () => ({ ...encoderFile("minilm"), path: file ?? "" }),
       decoder: new DecoderClassifier(on.engine),
       decoderLoaded: () => false,
     });

@@ -11,7 +11,7 @@ import { FileHeadStore } from "../../../src/models/head-store.ts";
 import { Classifiers } from "../../../src/work/classifiers.ts";
 import { DecoderClassifier } from "../../../src/work/decoder-classifier.ts";
 import { FakeClock } from "../../fakes/clock.ts";
-import { FakeEncoder } from "../../fakes/encoder.ts";
+import { encoderFile, FakeEncoder } from "../../fakes/encoder.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 
 const home = defineClassifier({
@@ -52,7 +52,7 @@ const open: OpenClassifiers = (_, path) => {
     store,
     log,
     clock: new FakeClock(),
-    encoder: () => (path === "head" ? "minilm" : undefined),
+    encoder: () => (path === "head" ? encoderFile("minilm") : undefined),
     decoder: new DecoderClassifier(engine),
     decoderLoaded: () => path === "decoder",
   });

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readClassifierFile, readClassifierFolder, readLabelledFile } from "../../../src/config/classifier-files.ts";
+import { readClassifierFile, readClassifierFolder } from "../../../src/config/classifier-files.ts";
 import { csvRows } from "../../../src/config/csv.ts";
+import { readLabelledFile } from "../../../src/config/labelled-files.ts";
 
 let directory: string;
 beforeEach(() => (directory = mkdtempSync(join(tmpdir(), "pipit-classifiers-"))));

@@ -86,7 +86,10 @@ describe("pipit models", () => {
     const directory = join(await temporaryDirectory(), "My-BERT");
     await writeBertDirectory(directory, "bert");
     const { code, stdout, stderr } = await models(["import", directory], { type: "q8_0" });
-    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^my-bert: stored, .*\.gguf\n$/) });
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(/^my-bert: stored, .*\.gguf\nits head knows 3 labels: light, heat, other\n$/),
+    });
     expect(stderr).toContain("importing");
     expect(JSON.parse((await models(["path", "my-bert"], {}, true)).stdout)).toMatchObject({ kind: "encoder" });
     expect((await models(["import", directory], { type: "q4_0" })).stderr).toContain(

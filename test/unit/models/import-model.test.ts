@@ -99,6 +99,60 @@ describe("an import", () => {
   });
 });
 
+describe("what an import takes from the directory", () => {
+  const metadata = async (run: ReturnType<typeof setUp>) =>
+    (await readGgufHeader((await (await run).run()).path)).metadata;
+
+  it("is the trunk alone of a model that tags words with layers of the same names", async () => {
+    const { run, edit, store } = await setUp();
+    await edit("config.json", (c) => (c["architectures"] = ["DistilBertForTokenClassification"]));
+    expect((await run()).labels).toBeUndefined();
+    expect(await resolveModel("mine", { store, catalog: new Map() })).toMatchObject({ labels: undefined });
+  });
+
+  it("is the prompt for classification, unless the user gives another", async () => {
+    const setup = setUp();
+    const { directory, store } = await setup;
+    const prompts = { query: "search: ", classification: "classify: " };
+    await writeFile(join(directory, "config_sentence_transformers.json"), JSON.stringify({ prompts }));
+    expect((await metadata(setup)).get("pipit.text_prefix")).toBe("classify: ");
+    expect(await resolveModel("mine", { store, catalog: new Map() })).toMatchObject({ prefix: "classify: " });
+    const options = { store, catalog: new Map(), type: undefined, onProgress: () => {} };
+    await importDirectory(directory, "e5-small-v2", { ...options, prefix: "" });
+    expect(await resolveModel("e5-small-v2", { store, catalog: new Map() })).toMatchObject({ prefix: undefined });
+  });
+
+  it("is no prompt of a search; E5, whose files tell of none, is known by its name", async () => {
+    const { directory, run, store } = await setUp();
+    await writeFile(join(directory, "config_sentence_transformers.json"), '{"prompts": {"query": "search: "}}');
+    await run();
+    expect(await resolveModel("mine", { store, catalog: new Map() })).toMatchObject({ prefix: undefined });
+    await run(undefined, "intfloat-e5-base-v2");
+    expect(await resolveModel("intfloat-e5-base-v2", { store, catalog: new Map() })).toMatchObject({
+      prefix: "query: ",
+    });
+  });
+
+  it("is the last of equal tokens, as in the reference: llama.cpp ends its process over two", async () => {
+    const setup = setUp();
+    const { directory } = await setup;
+    const { vocabulary } = await bertReference();
+    await writeFile(join(directory, "vocab.txt"), [...vocabulary.slice(0, 94), "turn", "turn"].join("\n"));
+    expect((await metadata(setup)).get("general.architecture")).toBe("bert");
+  });
+
+  it("is a cased vocabulary, and whether Chinese characters are words", async () => {
+    const setup = setUp();
+    const { directory } = await setup;
+    const rules = { type: "BertNormalizer", lowercase: false, strip_accents: null, handle_chinese_chars: false };
+    await writeFile(join(directory, "tokenizer.json"), JSON.stringify({ normalizer: rules }));
+    const found = await metadata(setup);
+    expect(found.get("tokenizer.ggml.normalizer.lowercase")).toBe(false);
+    expect(found.get("tokenizer.ggml.normalizer.strip_accents")).toBe(false);
+    expect(found.get("tokenizer.ggml.normalizer.handle_chinese_chars")).toBe(false);
+  });
+});
+
 describe("an import is refused, with the file and the fault named and nothing left behind,", () => {
   type Setup = Awaited<ReturnType<typeof setUp>>;
   const spoilt =
@@ -136,6 +190,45 @@ describe("an import is refused, with the file and the fault named and nothing le
       "when heads do not divide",
       ({ edit }) => edit("config.json", (c) => (c["n_heads"] = 5)),
       /do not divide among 5 heads/,
+    ],
+    [
+      "for a head of one number",
+      ({ edit }) => edit("config.json", (c) => (c["problem_type"] = "regression")),
+      /a regression or a ranking/,
+    ],
+    [
+      "when a class has no name",
+      ({ edit }) => edit("config.json", (c) => (c["id2label"] = { 0: "" })),
+      /id2label\[0\] must be a text/,
+    ],
+    [
+      "when two classes have one name",
+      ({ edit }) => edit("config.json", (c) => (c["id2label"] = { 0: "a", 1: "a" })),
+      /two classes the same name/,
+    ],
+    [
+      "when it names classes that are not there",
+      ({ edit }) => edit("config.json", (c) => (c["id2label"] = { 0: "a", 7: "b" })),
+      /has 3 classes, id2label of config\.json names class 7/,
+    ],
+    [
+      "when sentence-transformers would apply another layer",
+      ({ directory }) => writeFile(join(directory, "modules.json"), '[{"type": "sentence_transformers.models.Dense"}]'),
+      /module of type "sentence_transformers\.models\.Dense"/,
+    ],
+    [
+      "for a pooling that joins two vectors",
+      async ({ directory }) => {
+        await mkdir(join(directory, "1_Pooling"));
+        const both = { pooling_mode_cls_token: true, pooling_mode_mean_tokens: true };
+        await writeFile(join(directory, "1_Pooling/config.json"), JSON.stringify(both));
+      },
+      /asks for the pooling cls_token and mean_tokens/,
+    ],
+    [
+      "for a tokenizer of another kind",
+      ({ directory }) => writeFile(join(directory, "tokenizer.json"), '{"normalizer": {"type": "Precompiled"}}'),
+      /normalizer of type "Precompiled"/,
     ],
     [
       "when config and tensors differ",

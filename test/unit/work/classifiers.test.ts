@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClassifierDefinition, defineClassifier, labelledTexts } from "../../../src/core/classifier.ts";
+import type { ModelFile } from "../../../src/core/model-file.ts";
 import { FileHeadStore } from "../../../src/models/head-store.ts";
 import { Classifiers } from "../../../src/work/classifiers.ts";
 import { DecoderClassifier } from "../../../src/work/decoder-classifier.ts";
 import { FakeClock } from "../../fakes/clock.ts";
-import { FakeEncoder } from "../../fakes/encoder.ts";
+import { encoderFile, FakeEncoder } from "../../fakes/encoder.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 
 const examples = labelledTexts([
@@ -37,12 +38,16 @@ async function folder(): Promise<string> {
 function scene(definitions: ClassifierDefinition[], options: { directory?: string; decoder?: boolean } = {}) {
   const engine = new FakeEncoder();
   const log = new FakeLogger();
-  const models = { encoder: "minilm@1" as string | undefined, decoder: options.decoder ?? false };
+  const models = {
+    encoder: encoderFile("minilm") as ModelFile | undefined,
+    named: new Map<string, ModelFile>(),
+    decoder: options.decoder ?? false,
+  };
   const classifiers = new Classifiers(definitions, {
     engine,
     clock: new FakeClock(),
     log,
-    encoder: () => models.encoder,
+    encoder: (name) => (name === undefined ? models.encoder : models.named.get(name)),
     decoder: new DecoderClassifier(engine),
     decoderLoaded: () => models.decoder,
     ...(options.directory !== undefined && { store: new FileHeadStore(options.directory, log) }),
@@ -102,9 +107,11 @@ describe("Classifiers", () => {
     expect(log.lines).toContainEqual(expect.objectContaining({ level: "warn" }));
   });
 
-  it("asks the decoder when another encoder than the classifier's is loaded", async () => {
-    const { ask } = scene([home({ model: "bge" })], { decoder: true });
+  it("asks the decoder while the classifier's own encoder is not loaded, though another is", async () => {
+    const { ask, models } = scene([home({ model: "bge" })], { decoder: true });
     expect(await ask("turn the lamp on")).toMatchObject({ by: "decoder", version: 0 });
+    models.named.set("bge", encoderFile("bge"));
+    expect(await ask("turn that lamp on")).toMatchObject({ by: "head", version: 1 });
   });
 
   it("leaves the decoder alone while none is loaded, and uses only it without an encoder", async () => {
@@ -180,12 +187,12 @@ describe("Classifiers", () => {
     const directory = await folder();
     await scene([home()], { directory }).ask("dim the lamp");
     const other = scene([home()], { directory });
-    other.models.encoder = "bge@2";
+    other.models.encoder = encoderFile("bge");
     expect(await other.ask("dim the lamp")).toMatchObject({ version: 2 });
     expect(other.engine.embedded.length).toBeGreaterThan(examples.length);
     const more = [...examples, { text: "radio on", labels: ["media"] }];
     const third = scene([home({ examples: more })], { directory });
-    third.models.encoder = "bge@2";
+    third.models.encoder = encoderFile("bge");
     expect(await third.ask("dim the lamp")).toMatchObject({ version: 3 });
     // What it knew already is not embedded again.
     expect(third.engine.embedded.filter((text) => !text.startsWith("this message is about"))).toEqual([

@@ -8,7 +8,7 @@ import { Classifiers } from "../../../src/work/classifiers.ts";
 import { DecoderClassifier } from "../../../src/work/decoder-classifier.ts";
 import { Feedback } from "../../../src/work/feedback.ts";
 import { FakeClock } from "../../fakes/clock.ts";
-import { FakeEncoder } from "../../fakes/encoder.ts";
+import { encoderFile, FakeEncoder } from "../../fakes/encoder.ts";
 import { FakeLogger } from "../../fakes/logger.ts";
 
 const home = defineClassifier({
@@ -43,7 +43,7 @@ function scene(mostPerHour = 20) {
     clock,
     log,
     store,
-    encoder: () => "minilm@1",
+    encoder: () => encoderFile("minilm"),
     decoder: new DecoderClassifier(engine),
     decoderLoaded: () => false,
   };
