@@ -5,7 +5,7 @@ import { definitionFrom } from "./config/classifier-fields.ts";
 import { readClassifierFolder } from "./config/classifier-files.ts";
 import type { Config } from "./config/schema.ts";
 import { type ClassifierDefinition, defineClassifier, labelledTexts } from "./core/classifier.ts";
-import { PipitError } from "./core/errors.ts";
+import { PipitError, toError } from "./core/errors.ts";
 import type { IncomingMessage } from "./core/message.ts";
 import type { Clock, Engine, Logger } from "./core/ports.ts";
 import type { Route } from "./core/route.ts";
@@ -62,6 +62,8 @@ export interface ClassificationRooms {
   definitions: readonly ClassifierDefinition[];
   engine: Engine;
   models: ModelKeepers;
+  /** A line on `…/event`. */
+  tell: (event: string, fields: object) => void;
   clock: Clock;
   log: Logger;
 }
@@ -69,12 +71,14 @@ export interface ClassificationRooms {
 export class Classification {
   readonly classifiers: Classifiers;
   readonly feedback: Feedback;
+  readonly #tell: ClassificationRooms["tell"];
   readonly #clock: Clock;
 
-  constructor({ config, definitions, engine, models, clock, log }: ClassificationRooms) {
+  constructor({ config, definitions, engine, models, tell, clock, log }: ClassificationRooms) {
     const loaded = (keeper: ModelKeeper | undefined) =>
       keeper?.state.state === "ready" ? keeper.state.file : undefined;
     const roomLog = log.child({ room: "classifiers" });
+    this.#tell = tell;
     this.#clock = clock;
     this.classifiers = new Classifiers(definitions, {
       engine,
@@ -89,7 +93,19 @@ export class Classification {
     this.feedback = new Feedback(this.classifiers, { mostPerHour }, clock, roomLog);
   }
 
-  async learn(message: IncomingMessage): Promise<FeedbackResult> {
+  /** What was learnt, or why not, goes to `…/event`: feedback has no reply of its own. */
+  async learn(message: IncomingMessage): Promise<void> {
+    try {
+      const { rolling, ...learning } = await this.#learnInTime(message);
+      const { judged, accuracy } = rolling;
+      this.#tell("feedback", { ...learning, rolling_accuracy: accuracy, judged });
+    } catch (error) {
+      this.#tell("feedback_refused", { reason: toError(error).message });
+      throw error;
+    }
+  }
+
+  async #learnInTime(message: IncomingMessage): Promise<FeedbackResult> {
     const timeout = new AbortController();
     const late = new PipitError("transient", "too_slow", `learning took over ${LEARN_TIMEOUT_MS} ms`);
     const cancel = this.#clock.after(LEARN_TIMEOUT_MS, () => timeout.abort(late));

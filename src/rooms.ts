@@ -7,7 +7,7 @@ import type { Config } from "./config/schema.ts";
 import { Classification, classifiersOf } from "./classification.ts";
 import { toError } from "./core/errors.ts";
 import { type HealthSource, owesProgress } from "./core/health.ts";
-import type { IncomingMessage, OutgoingMessage } from "./core/message.ts";
+import type { OutgoingMessage } from "./core/message.ts";
 import type { Clock, Engine, Journal, Link, LinkStatus, Logger, MessageHandler } from "./core/ports.ts";
 import { reservedFilters, type Topics, topicsOf, withoutShare } from "./core/topics.ts";
 import { ChildEngine, type EngineEvents } from "./engine/child-engine.ts";
@@ -82,7 +82,8 @@ export class Rooms {
       `${this.topics.control}/#`,
     ];
     const { engine, models } = this;
-    this.#classification = new Classification({ config, definitions, engine, models, clock, log });
+    const tell = (event: string, fields: object) => this.#tell(event, fields);
+    this.#classification = new Classification({ config, definitions, engine, models, tell, clock, log });
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
       {
@@ -98,7 +99,7 @@ export class Rooms {
     const controls = this.#createControls();
     this.inbox = new Inbox(
       { topics: this.topics, routes },
-      { pipeline: this.pipeline, controls, learn: (message) => this.#learn(message), publish, log },
+      { pipeline: this.pipeline, controls, learn: (message) => this.#classification.learn(message), publish, log },
     );
     this.state = this.#createStatePublisher();
     this.broker = config.broker.embedded ? this.#createBroker() : undefined;
@@ -281,18 +282,6 @@ export class Rooms {
       log.child({ room: "mqtt" }),
       clock,
     );
-  }
-
-  /** What was learnt, or why not, goes to `…/event`: feedback has no reply of its own. */
-  async #learn(message: IncomingMessage): Promise<void> {
-    try {
-      const { rolling, ...learning } = await this.#classification.learn(message);
-      const { judged, accuracy } = rolling;
-      this.#tell("feedback", { ...learning, rolling_accuracy: accuracy, judged });
-    } catch (error) {
-      this.#tell("feedback_refused", { reason: toError(error).message });
-      throw error;
-    }
   }
 
   #changed(): void {

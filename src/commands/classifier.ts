@@ -77,11 +77,12 @@ const ACTIONS: Record<string, Action> = {
 
 async function list(context: CommandContext, { definitions, store }: OpenedClassifiers): Promise<number> {
   const rows = await Promise.all(
-    definitions.map(async ({ name, kind, labels, examples }) => {
+    definitions.map(async ({ name, kind, labels, examples, model }) => {
       const current = (await store.versions(name)).find((version) => version.current);
       return {
         name,
         kind,
+        model: model ?? null,
         labels: labels.length,
         examples: examples.length,
         learned: current?.learned ?? 0,
@@ -94,8 +95,14 @@ async function list(context: CommandContext, { definitions, store }: OpenedClass
   else if (rows.length === 0)
     context.stderr("no classifiers: put a YAML file into the folder `classifiers` (see --help)\n");
   for (const row of context.json ? [] : rows) {
-    const trained = row.version === null ? "not trained" : `v${row.version}, accuracy ${row.accuracy?.toFixed(3)}`;
-    const known = `${row.labels} labels, ${row.examples} + ${row.learned} examples`;
+    // Without labels of its own it has those of its model's head, and that is not trained here.
+    const ownHead = row.labels === 0;
+    const trained = ownHead
+      ? `as model ${row.model} was trained`
+      : row.version === null
+        ? "not trained"
+        : `v${row.version}, accuracy ${row.accuracy?.toFixed(3)}`;
+    const known = ownHead ? "labels of its model" : `${row.labels} labels, ${row.examples} + ${row.learned} examples`;
     context.stdout(`${row.name.padEnd(20)} ${row.kind.padEnd(7)} ${known.padEnd(30)} ${trained}\n`);
   }
   return EXIT.ok;
@@ -105,7 +112,12 @@ async function train(context: CommandContext, opened: OpenedClassifiers, name: s
   const { classifiers } = opened;
   const results = [];
   for (const own of name === undefined ? classifiers.names : [name]) {
-    const { version, texts, head } = await classifiers.named(own).retrain(context.signal);
+    const trained = classifiers.named(own);
+    if (trained.isFixed && name === undefined) {
+      context.stderr(`${own}: the head came with its model, nothing to train\n`);
+      continue;
+    }
+    const { version, texts, head } = await trained.retrain(context.signal);
     const { accuracy, cases, loss } = head.validation;
     results.push({ name: own, version, examples: texts.length, accuracy, cases, loss });
     if (!context.json) {

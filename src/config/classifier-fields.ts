@@ -9,6 +9,7 @@ import {
 } from "../core/classifier.ts";
 import { toError } from "../core/errors.ts";
 import type { Label } from "../core/route.ts";
+import { show } from "./key.ts";
 import { exampleOf, readLabelledFile } from "./labelled-files.ts";
 import { hint, nearest } from "./nearest.ts";
 
@@ -89,14 +90,14 @@ function labelsOf(value: unknown, required: boolean, faults: string[]): Label[] 
     if (typeof name === "string" && (description === undefined || typeof description === "string")) {
       return { name, ...(description !== undefined && { description }) };
     }
-    faults.push(`labels[${index}] must be a name or {name, description}, is ${JSON.stringify(label)}`);
+    faults.push(`labels[${index}] must be a name or {name, description}, is ${show(label)}`);
     return [];
   });
 }
 
 function choice(value: unknown, faults: string[]): ClassifierKind {
   const found = KINDS.find((kind) => kind === value);
-  if (found === undefined) faults.push(`kind must be one of ${KINDS.join(", ")}, is ${JSON.stringify(value)}`);
+  if (found === undefined) faults.push(`kind must be one of ${KINDS.join(", ")}, is ${show(value)}`);
   return found ?? "single";
 }
 
@@ -104,7 +105,7 @@ function scopeOf(value: unknown, faults: string[]): ClassifierDefinition["scope"
   if (value === undefined || value === "auto" || value === "off" || typeof value === "number") return value;
   // YAML 1.1 habits: an unquoted `off` may mean false.
   if (value === false) return "off";
-  faults.push(`out_of_scope must be auto, off or a similarity from -1 to 1, is ${JSON.stringify(value)}`);
+  faults.push(`out_of_scope must be auto, off or a similarity from -1 to 1, is ${show(value)}`);
   return undefined;
 }
 
@@ -117,7 +118,7 @@ function optional<T extends "string" | "number">(
   const value = fields[key];
   if (value === undefined) return undefined;
   if (typeof value !== type) {
-    faults.push(`${key} must be a ${type === "string" ? "text" : "number"}, is ${JSON.stringify(value)}`);
+    faults.push(`${key} must be a ${type === "string" ? "text" : "number"}, is ${show(value)}`);
     return undefined;
   }
   return value as T extends "string" ? string : number;

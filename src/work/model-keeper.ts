@@ -11,6 +11,7 @@ import { ModelLadder } from "./model-ladder.ts";
 
 /** Wait before a failed model is tried again: a fetch may have finished, memory may have come back. */
 const RETRY_MS = 30_000;
+const WORDS = { decoder: "a generative model", encoder: "an encoder" } as const;
 /** As a rung: nothing is loaded, and questions are refused. */
 const NOTHING = "none";
 
@@ -129,7 +130,11 @@ export class ModelKeeper {
     const { signal } = this.#stopping;
     try {
       const onProgress = (fraction: number) => this.#set({ state: "loading", name, fraction });
-      this.#files.set(name, await this.#options.obtain(name, onProgress, signal));
+      const file = await this.#options.obtain(name, onProgress, signal);
+      const { kind } = this.#options;
+      if (file.kind !== kind)
+        throw new PipitError("config", "wrong_model", `it is ${WORDS[file.kind]}, not ${WORDS[kind]}`);
+      this.#files.set(name, file);
       return true;
     } catch (thrown) {
       if (signal.aborted) return false;

@@ -15,6 +15,7 @@ import { FakeLogger } from "../fakes/logger.ts";
 import { startAgent } from "../fixtures/agent.ts";
 import { homeIntents, outOfScope } from "../fixtures/home-intents.ts";
 import { type Bench, median, type Row } from "./bench.ts";
+import { smallBoardRows } from "./classify-small-board.ts";
 import { byDecisionContext, byLlamaServer, type PeerAnswers } from "./classify-peers.ts";
 
 type Report = (row: Row) => void;
@@ -37,6 +38,7 @@ export const bench: Bench = {
     }
     await peerRows(rig.decoderFile, report);
     await busRows(report);
+    await smallBoardRows(report);
   },
 };
 

@@ -68,6 +68,20 @@ describe("the keeper of the model", () => {
     await expect(waits).rejects.toThrow("expired");
   });
 
+  test("wants nothing where none is configured", async () => {
+    const { keeper } = keeping(() => Promise.reject(new Error("asked for")), { rungs: ["none"] });
+    keeper.start();
+    await drain();
+    expect(keeper.state).toMatchObject({ state: "unloaded", name: "none" });
+  });
+
+  test("refuses an encoder in the place of a generative model", async () => {
+    const { keeper } = keeping(() => Promise.resolve({ ...fileOf("minilm"), kind: "encoder" }));
+    keeper.start();
+    await drain();
+    await expect(keeper.whenReady(never)).rejects.toThrow(/it is an encoder, not a generative model/);
+  });
+
   test("says why there is no model, and tries again after half a minute, as often as it takes", async () => {
     let there = false;
     const { clock, keeper, states } = keeping(() =>
