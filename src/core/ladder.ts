@@ -64,7 +64,7 @@ export function decideRung(input: LadderInput): LadderDecision {
   if (!before || input.fresh) {
     const first = bestFit(rungs, readings, barredAbove, 1);
     const state: LadderState = { ...before, rung: first.rung, changedAtMs: nowMs };
-    return change(first, nowMs, state, first.plan?.reason ?? "no model fits");
+    return change(first, nowMs, state, first.plan?.reason ?? first.short ?? "no model is wanted");
   }
   if (before.rung < barredAbove) {
     const lower = bestFit(rungs, readings, barredAbove, 1);
@@ -94,18 +94,22 @@ interface Fit {
   rung: number;
   name: string;
   plan?: MemoryPlan;
+  /** Why nothing fits. */
+  short?: string;
 }
 
 /** The highest rung whose plan fits with `margin` to spare. */
 function bestFit(rungs: readonly Rung[], readings: Readings, from: number, margin: number): Fit {
   const budgetBytes = memoryBudget(readings) / margin;
+  let short: string | undefined;
   for (const [index, { name, memory }] of rungs.entries()) {
     if (index < from) continue;
-    if (!memory) return { rung: index, name };
+    if (!memory) return { rung: index, name, ...(short !== undefined && { short }) };
     const plan = planMemory({ ...memory, budgetBytes });
     if (plan.fits) return { rung: index, name, plan };
+    short = `${name} does not fit: ${plan.reason}`;
   }
-  return { rung: rungs.length, name: "none" };
+  return { rung: rungs.length, name: "none", ...(short !== undefined && { short }) };
 }
 
 /** What to shrink to: what fits now, or, where the plan would fit and the board still suffers, half of what we take. */
