@@ -70,9 +70,9 @@ async function answerTo(client: PipitClient, question: ExamQuestion, deadlineMs:
       return { given: label ?? undefined, totalMs: timing_ms.total };
     }
     const reply = await client.ask(text, { deadlineMs, maxTokens: 48, temperature: 0 });
-    const { timing_ms, usage } = reply;
+    const { timing_ms, usage, model } = reply;
     const { generate: generateMs, total: totalMs } = timing_ms;
-    return { given: reply.text, completionTokens: usage.completion_tokens, generateMs, totalMs };
+    return { given: reply.text, completionTokens: usage.completion_tokens, generateMs, totalMs, model };
   } catch (thrown) {
     // A model that is still loading, or a full queue, is no wrong answer.
     if (!(thrown instanceof ReplyError) || NOT_NOW.includes(thrown.code)) throw thrown;
@@ -86,10 +86,10 @@ function number({ values }: CommandContext, name: string): number {
   throw new PipitError("config", "usage", `--${name} takes a number from 0 up, got ${String(values[name])}`);
 }
 
-/** `tokens_per_second` stands once and on the top level: pipitctl reads it with sed. */
-function examJson({ verdict, score, questions, tokensPerSecond, p50Ms, wrong, error }: ExamResult): string {
+/** `tokens_per_second` and `model` stand once and on the top level: pipitctl reads them with sed. */
+function examJson({ verdict, score, questions, tokensPerSecond, p50Ms, model, wrong, error }: ExamResult): string {
   const rounded = tokensPerSecond === undefined ? undefined : Math.round(tokensPerSecond * 100) / 100;
-  return JSON.stringify({ verdict, score, questions, tokens_per_second: rounded, p50_ms: p50Ms, error, wrong });
+  return JSON.stringify({ verdict, score, questions, tokens_per_second: rounded, p50_ms: p50Ms, model, error, wrong });
 }
 
 function examText({ verdict, score, questions, tokensPerSecond, p50Ms, wrong, error }: ExamResult): string {

@@ -17,6 +17,8 @@ export interface ExamAnswer {
   completionTokens?: number | undefined;
   generateMs?: number | undefined;
   totalMs?: number | undefined;
+  /** Which model wrote the answer. */
+  model?: string | undefined;
 }
 
 export interface ExamResult {
@@ -27,6 +29,8 @@ export interface ExamResult {
   /** Median over the answers of at least two tokens; undefined when there were none. */
   tokensPerSecond: number | undefined;
   p50Ms: number | undefined;
+  /** The models that wrote the answers, joined by a comma: more than one when the agent changed it meanwhile. */
+  model: string | undefined;
   wrong: { text: string; expect: string; given: string }[];
   /** Why it failed, in a sentence. */
   error: string | undefined;
@@ -78,6 +82,7 @@ export function gradeExam(papers: { question: ExamQuestion; answer: ExamAnswer }
   const score = (papers.length - wrong.length) / papers.length;
   const tokensPerSecond = median(papers.flatMap(({ answer }) => speedOf(answer)));
   const p50Ms = median(papers.flatMap(({ answer }) => answer.totalMs ?? []));
+  const models = new Set(papers.flatMap(({ answer }) => answer.model ?? []));
   const faults: string[] = [];
   if (score < bar.minScore) {
     const first = wrong[0];
@@ -94,6 +99,7 @@ export function gradeExam(papers: { question: ExamQuestion; answer: ExamAnswer }
     questions: papers.length,
     tokensPerSecond,
     p50Ms,
+    model: models.size > 0 ? [...models].sort().join() : undefined,
     wrong,
     error,
   };

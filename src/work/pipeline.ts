@@ -48,6 +48,7 @@ export interface PipelineStatus {
   answered: number;
   refused: number;
   paused: boolean;
+  lastAnswerWallMs: number | undefined;
 }
 
 export class Pipeline {
@@ -87,6 +88,7 @@ export class Pipeline {
       answered: this.#replies.answered,
       refused: this.#replies.refused,
       paused: this.#paused,
+      lastAnswerWallMs: this.#replies.lastAnswerWallMs,
     };
   }
 

@@ -16,6 +16,7 @@ export class Replies {
   readonly #plan: () => Plan;
   #answered = 0;
   #refused = 0;
+  #lastAnswerWallMs: number | undefined;
 
   constructor(rooms: { outbox: Outbox; clock: Clock; log: Logger }, speeds: Speeds, plan: () => Plan) {
     this.#outbox = rooms.outbox;
@@ -31,6 +32,11 @@ export class Replies {
 
   get refused(): number {
     return this.#refused;
+  }
+
+  /** When the last question was answered; undefined before the first one. */
+  get lastAnswerWallMs(): number | undefined {
+    return this.#lastAnswerWallMs;
   }
 
   /** Answers a message that was not accepted. Without an addressee the route's reply template is at fault. */
@@ -55,6 +61,7 @@ export class Replies {
   /** The final reply of an answered question; resolves when it is durable. */
   async succeed(question: Question, result: TaskResult, begunMs: number): Promise<void> {
     this.#answered += 1;
+    this.#lastAnswerWallMs = this.#clock.wallMs();
     const { id, key, route, arrivedMs } = question;
     const { outcome, model, prefillMs, generateMs, usage } = result;
     const nowMs = this.#clock.nowMs();

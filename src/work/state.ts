@@ -21,7 +21,8 @@ export interface StateSources {
 
 export function stateJson(sources: StateSources, nowMs: number): object {
   const { governor, models, pipeline } = sources;
-  const { waiting, running, answered, refused, paused } = pipeline.status;
+  const { waiting, running, answered, refused, paused, lastAnswerWallMs } = pipeline.status;
+  const lastAnswerAt = lastAnswerWallMs === undefined ? undefined : new Date(lastAnswerWallMs).toISOString();
   return {
     version: sources.version,
     uptime_s: Math.round((nowMs - sources.startedMs) / 1000),
@@ -29,7 +30,7 @@ export function stateJson(sources: StateSources, nowMs: number): object {
     encoders: models.all.filter((keeper) => keeper !== models.decoder).map(modelJson),
     plan: planJson(governor.current),
     ...boardJson(governor),
-    queue: { waiting, running, answered, refused, paused },
+    queue: { waiting, running, answered, refused, paused, last_answer_at: lastAnswerAt },
     speed: {
       prefill_tokens_per_second: round(pipeline.speeds.prefillTokensPerSecond),
       decode_tokens_per_second: round(pipeline.speeds.decodeTokensPerSecond),

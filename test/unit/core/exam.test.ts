@@ -45,6 +45,17 @@ describe("the verdict", () => {
     });
   });
 
+  it("names the models that wrote the answers", () => {
+    expect(grade([{ given: "Paris", model: "small" }, { given: "light" }]).model).toBe("small");
+    expect(
+      grade([
+        { given: "Paris", model: "small" },
+        { given: "light", model: "large" },
+      ]).model,
+    ).toBe("large,small");
+    expect(grade([{ given: "Paris" }, { given: "light" }]).model).toBeUndefined();
+  });
+
   it("fails below the score, and says what was answered", () => {
     const result = grade([{ given: "Lyon" }, { given: "light" }]);
     expect(result).toMatchObject({ verdict: "failed", score: 0.5, wrong: [{ expect: "paris", given: "Lyon" }] });

@@ -37,7 +37,8 @@ describe("a question", () => {
         plan: expect.objectContaining({ threads: 2, reason: "calm" }),
       },
     ]);
-    expect(agent.pipeline.status).toEqual({ waiting: 0, running: 0, answered: 1, refused: 0, paused: false });
+    const idle = { waiting: 0, running: 0, refused: 0, paused: false };
+    expect(agent.pipeline.status).toEqual({ ...idle, answered: 1, lastAnswerWallMs: agent.clock.wallMs() });
     expect(agent.holds).toEqual({ begun: 1, ended: 1 });
   });
 
