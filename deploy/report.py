@@ -1,11 +1,16 @@
-"""Prints what the boards answered: report.py deploy|status yes|no FOLDER. Exit 1 when one failed, 75 when one is missing."""
+"""Prints what came of a command on every board: report.py COMMAND yes|no FOLDER (yes: as JSON).
+
+Exit 0 when all is well, 1 when one board failed, 75 when the only trouble is boards that are lost, busy or waiting.
+"""
 
 import json
+import re
 import sys
 from pathlib import Path
 
+FINE = {"updated", "current", "planned", "promoted", "rolled back", "in force", "collected", "done"}
 MISSING = {"lost", "waiting", "busy"}
-FINE = {"updated", "current", "planned", "promoted", "rolled back"}
+HASH = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}(\.gguf)?$")
 
 
 def table(header, rows):
@@ -14,45 +19,104 @@ def table(header, rows):
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def status_row(board):
+def status_of(board):
+    """One board as the table and --json show it, from what SSH and its agent said."""
     agent = board.get("agent") or {}
     state = agent.get("state") or {}
-    model = (state.get("model") or {}).get("name") or board.get("model") or "-"
-    speed = (state.get("speed") or {}).get("decode_tokens_per_second") or board.get("tokens_per_second")
-    heat = state.get("temperature_c")
-    memory = board.get("memory_bytes") or (state.get("memory") or {}).get("engine_rss_bytes")
+    heard = agent.get("availability")
+    on_bus = heard or "-"
+    healthy = board.get("service") == "active" and heard == "online" and not board.get("pending")
+    return {
+        "host": board["host"],
+        "healthy": healthy,
+        "version": board.get("version") or state.get("version"),
+        "model": (state.get("model") or {}).get("name") or board.get("model") or None,
+        "model_state": (state.get("model") or {}).get("state"),
+        "service": board.get("service", "-"),
+        "unconfirmed": bool(board.get("pending")),
+        "on_bus": on_bus,
+        "tokens_per_second": (state.get("speed") or {}).get("decode_tokens_per_second") or board.get("tokens_per_second"),
+        "temperature_c": state.get("temperature_c"),
+        "memory_bytes": board.get("memory_bytes") or (state.get("memory") or {}).get("engine_rss_bytes"),
+        "answered": (state.get("queue") or {}).get("answered"),
+        "last_answer_at": (state.get("queue") or {}).get("last_answer_at"),
+        "releases": board.get("releases"),
+        "update": {"phase": board.get("phase"), "detail": board.get("detail")} if board.get("phase") else None,
+        "detail": board.get("status_text") or "",
+    }
+
+
+def cell(value, text="{}"):
+    return "-" if value is None else text.format(value)
+
+
+def status_row(board):
+    memory = board["memory_bytes"]
     return [
         board["host"],
-        board.get("version", "-"),
-        model,
-        board.get("service", "-") + (" (unconfirmed)" if board.get("pending") else ""),
-        agent.get("availability", "-"),
-        "-" if speed is None else f"{speed:.1f}",
-        "-" if heat is None else f"{heat:.0f} °C",
-        "-" if memory is None else f"{memory / 2**20:.0f} MiB",
-        (state.get("queue") or {}).get("answered", "-"),
-        state.get("last_answer_at", "-"),
+        cell(board["version"]),
+        HASH.sub(r"\1…", cell(board["model"])),
+        board["service"] + (" (unconfirmed)" if board["unconfirmed"] else ""),
+        board["on_bus"],
+        cell(board["tokens_per_second"], "{:.1f}"),
+        cell(board["temperature_c"], "{:.0f} °C"),
+        cell(None if memory is None else memory / 2**20, "{:.0f} MiB"),
+        cell(board["answered"]),
+        (board["last_answer_at"] or "-")[:19],
+        "" if board["healthy"] else board["detail"].split("\n")[0][:80],
     ]
 
 
-def main(kind, as_json, folder):
-    boards = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+def with_bus(boards, bus):
+    """Adds what the broker said: it knows agents without SSH, and agents that are not in the inventory."""
+    seen = {agent["device"]: agent for agent in json.loads(bus.read_text())}
+    for board in boards:
+        device = (board.get("agent") or {}).get("device", board["host"])
+        board["agent"] = seen.pop(device, None) or board.get("agent")
+    return boards + [{"host": device, "service": "not in the inventory", "agent": agent} for device, agent in seen.items()]
+
+
+def status(boards, as_json, folder):
     bus = Path(folder, ".mqtt")
     if bus.exists():
-        seen = {agent["device"]: agent for agent in json.loads(bus.read_text())}
-        for board in boards:
-            board["agent"] = seen.pop(board.get("device", board["host"]), None) or board.get("agent")
-        boards += [{"host": device, "service": "not in the inventory", "agent": agent} for device, agent in seen.items()]
-    if as_json == "yes":
-        print(json.dumps(boards, indent=1, ensure_ascii=False))
-    elif kind == "status":
-        header = ["board", "version", "model", "service", "on the bus", "tokens/s", "heat", "memory", "answered", "last answer"]
-        table(header, [status_row(board) for board in boards])
+        boards = with_bus(boards, bus)
+    rows = [status_of(board) for board in boards]
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        table(["board", "was", "result", "detail"], [[b["host"], b.get("was", ""), b["result"], b["detail"]] for b in boards])
-    if kind == "status":
-        return 0 if boards and all(b.get("service") == "active" for b in boards) else 1
-    results = {b["result"] for b in boards}
+        header = ["board", "version", "model", "service", "on the bus", "tokens/s", "heat", "memory", "answered", "last answer", ""]
+        table(header, [status_row(row) for row in rows])
+    return 0 if rows and all(row["healthy"] for row in rows) else 1
+
+
+def outputs(boards):
+    for board in boards:
+        print(f"── {board['host']}: {board['result']}{', ' + board['detail'] if board['detail'] else ''}")
+        for stream in ("stdout", "stderr"):
+            if board.get(stream):
+                print(board[stream])
+
+
+def main(command, as_json, folder):
+    as_json = as_json == "yes"
+    boards = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    if command == "status":
+        return status(boards, as_json, folder)
+    asked = Path(folder, ".boards")
+    heard = {board["host"] for board in boards}
+    if asked.exists():
+        boards += [
+            {"host": host, "was": "", "result": "left alone", "detail": ""}
+            for host in asked.read_text().split()
+            if host not in heard
+        ]
+    if as_json:
+        print(json.dumps(boards, indent=1, ensure_ascii=False))
+    elif command == "exec":
+        outputs(boards)
+    elif boards:
+        table(["board", "was", "result", "detail"], [[b["host"], b.get("was", ""), b["result"], HASH.sub(r"\1…", b["detail"])] for b in boards])
+    results = {board["result"] for board in boards} - {"left alone"}
     return 1 if results - FINE - MISSING or not results else 75 if results & MISSING else 0
 
 

@@ -1,96 +1,221 @@
-#!/bin/sh
-# The fleet from one place, over SSH, with Ansible as the engine and no server:
-#
-#   scripts/fleet.sh deploy BUNDLE.tar.xz      canary, soak, waves; every board gates and reverts by itself
-#   scripts/fleet.sh status [--json]           a table; with --mqtt URL also what the boards say on the bus
-#   scripts/fleet.sh rollback [VERSION]
-#   scripts/fleet.sh exec COMMAND…             one shell command on every board
-#   scripts/fleet.sh config                    configuration and secrets of the inventory
-#   scripts/fleet.sh models FILE.gguf [EXAM.jsonl] [exam options]
-#   scripts/fleet.sh collect                   logs and verdicts into collected/
-# Options before the command: -i INVENTORY  -l LIMIT  --dry-run (with a diff)  --now (not only in the maintenance window)
-#   -e KEY=VALUE (any variable: soak_seconds, failure_budget_percent, bandwidth_limit)  --ask-vault-pass
-# Exit: 0 done everywhere, 1 stopped or failed somewhere, 75 some boards are lost or wait for their window: run it again.
-set -eu
+#!/usr/bin/env bash
+# The fleet from one place, over SSH, with Ansible as the engine and no server of our own. What the boards decide alone
+# stands in scripts/pipitctl, what happens between them in deploy/; this file only reads the command line. See --help.
+set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 deploy=$repo/deploy
-usage() { sed -n '3,13s/^# \{0,1\}//p' "$0" >&2; exit 64; }
-fail() { echo "fleet.sh: $*" >&2; exit 1; }
 
-json=no
-mqtt=
-set_options=
-while [ $# -gt 0 ]; do
+overview() {
+  cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] COMMAND …
+
+  deploy BUNDLE.tar.xz         a release: canary, soak, waves; every board gates and reverts by itself
+  status                       a table: version, model, health, tokens/s, temperature, memory, last answer
+  rollback [VERSION]           back to the release before (or VERSION), on all boards at once
+  exec COMMAND…                one shell command on every board
+  config                       configuration and secrets of the inventory: canary first, tried, kept or taken back
+  models FILE.gguf [EXAM.jsonl]   a model: exam on the canary, served at the sites, promoted in waves
+  collect [FOLDER]             logs, verdicts and figures of every board into FOLDER (collected)
+
+  -i, --inventory FILE         inventory (deploy/inventory.yml)
+  -l, --limit BOARDS           only these boards or groups, as Ansible's --limit
+  -e, --set KEY=VALUE          any variable of the inventory: soak_seconds, failure_budget_percent, bandwidth_limit …
+      --dry-run                change nothing, show what would change, with a diff
+      --now                    also outside of the maintenance window
+      --json                   the outcome as JSON on standard output
+      --mqtt URL               status: also what the boards say on this broker, and boards that the inventory lacks
+      --ask-vault-pass, --vault-password-file FILE   for secrets in an Ansible vault
+      --verbose                everything that Ansible says
+  -h, --help                   this text, or with a command that command's
+
+Exit: 0 done everywhere; 1 stopped, refused or failed somewhere; 64 wrong usage; 75 some boards are lost, busy or wait for
+their window, the rest is done: run it again.
+TEXT
+}
+manual() {
   case $1 in
-    -i) set_options="$set_options -i $(realpath "$2")"; shift 2 ;;
-    -l) set_options="$set_options --limit $2"; shift 2 ;;
-    -e) set_options="$set_options -e $2"; shift 2 ;;
-    --dry-run) set_options="$set_options --check --diff"; shift ;;
-    --now) set_options="$set_options -e now_please=true"; shift ;;
-    --ask-vault-pass) set_options="$set_options --ask-vault-pass"; shift ;;
-    -*) usage ;;
-    *) break ;;
+    deploy) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] deploy BUNDLE.tar.xz
+
+The boards of the group `canary` first. One that refuses, reverts, is lost or waits for its window ends it there. Then
+soak_seconds of ordinary work and a second exam, then the waves. After each wave the updated boards are looked at again,
+also on their brokers; when more than failure_budget_percent of all boards (one at least) failed or are lost, the rest is
+left alone. A second run takes up where the first one ended.
+Variables: soak_seconds (600), waves (["10%", "50%", "100%"]), failure_budget_percent (10), maintenance_window
+("HHMM-HHMM" of the board's clock, empty: always), bandwidth_limit (KiB/s, 0: none).
+TEXT
+      ;;
+    status) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] status [--json] [--mqtt URL]
+
+One line a board. What it runs comes over SSH, what its agent says of itself from the board's own broker. With --mqtt URL
+the broker is asked from here too: boards without SSH, and agents that the inventory does not know, are then seen as well.
+User and password of that broker: PIPIT_BROKER_USERNAME, PIPIT_BROKER_PASSWORD_FILE. Exit 0 when all are healthy.
+TEXT
+      ;;
+    rollback) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] rollback [VERSION]
+
+Every board goes back to the release that it ran before, or to VERSION, which must still lie there (two are kept), and
+examines itself as after an update.
+TEXT
+      ;;
+    exec) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] exec COMMAND…
+
+Runs the rest of the line in a shell on every board, as root when the inventory says ansible_become. Options stand before
+`exec`. Exit 1 when it failed on one board.
+TEXT
+      ;;
+    config) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] config
+
+pipit_config, pipit_config_group and pipit_config_host are merged in this order; pipit_secrets (from a vault) become
+credentials of the service. Each board checks the whole, tries it with its golden questions and keeps it or takes it back.
+Canary first, then waves, within failure_budget_percent. --dry-run shows the diff.
+TEXT
+      ;;
+    models) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] models FILE.gguf [EXAM.jsonl] [--min-score S] [--min-speed T]
+
+Each board loads the model within its memory plan and sits the exam (form: pipit exam --help; default: the board's golden
+questions). Below S (share of right answers, 0 to 1; default 1) or T (tokens/s; default any) it goes back to its model, and
+keeps the verdict. Canary first; only then do the others get the file: over the LAN from their site_relay, else from here.
+TEXT
+      ;;
+    collect) cat <<'TEXT'
+usage: scripts/fleet.sh [OPTIONS] collect [FOLDER]
+
+FOLDER/<board>/ gets status.json, pipit.yaml, journal.log of two days, history.jsonl with every verdict, and logs of failed
+updates. No secrets, and no texts of questions unless the board logs at level debug.
+TEXT
+      ;;
+    *) overview ;;
   esac
+}
+fail() { echo "fleet.sh: $*" >&2; exit 1; }
+wrong() { echo "fleet.sh: $*; see --help" >&2; exit 64; }
+
+json=no verbose=no mqtt='' inventory='' command='' help=no ansible=() words=() exam_options=()
+while [ $# -gt 0 ]; do
+  # What follows `exec` is the board's command.
+  if [ "$command" = exec ] && [ $help = no ] && [ "$1" != --help ]; then words=("$@"); break; fi
+  case $1 in
+    -h | --help) help=yes; shift; continue ;;
+    --dry-run) ansible+=(--check --diff); shift; continue ;;
+    --now) ansible+=(-e now_please=true); shift; continue ;;
+    --json) json=yes; shift; continue ;;
+    --verbose) verbose=yes; shift; continue ;;
+    --ask-vault-pass) ansible+=("$1"); shift; continue ;;
+    -i | --inventory | -l | --limit | -e | --set | --mqtt | --vault-password-file | --min-score | --min-speed)
+      [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+    -*) wrong "unknown option $1" ;;
+    *) if [ -z "$command" ]; then command=$1; else words+=("$1"); fi; shift; continue ;;
+  esac
+  case $1 in
+    -i | --inventory) inventory=$2 ;;
+    -l | --limit) ansible+=(--limit "$2") ;;
+    -e | --set) case $2 in *=* | "{"*) ansible+=(-e "$2") ;; *) wrong "$1 takes KEY=VALUE or a JSON object, got $2" ;; esac ;;
+    --mqtt) mqtt=$2 ;;
+    --vault-password-file) [ -r "$2" ] || wrong "--vault-password-file: cannot read $2"; ansible+=("$1" "$2") ;;
+    --min-score | --min-speed) exam_options+=("$1" "$2") ;;
+  esac
+  shift 2
 done
-[ $# -ge 1 ] || usage
-command=$1
-shift
-command -v ansible-playbook >/dev/null || fail "ansible-playbook is missing: apt install ansible-core, or pip install ansible-core"
-export ANSIBLE_CONFIG="${ANSIBLE_CONFIG:-$deploy/ansible.cfg}"
+[ $help = no ] || { manual "$command"; exit 0; }
+[ -n "$command" ] || { overview >&2; exit 64; }
+case $command in deploy | status | rollback | exec | config | models | collect) ;; *) wrong "unknown command $command" ;; esac
+[ "$command" = models ] || [ ${#exam_options[@]} = 0 ] || wrong "${exam_options[0]} belongs to models"
+[ "$command" = status ] || [ -z "$mqtt" ] || wrong "--mqtt belongs to status"
+takes() { # least most what
+  [ ${#words[@]} -ge "$1" ] && [ ${#words[@]} -le "$2" ] || wrong "$command takes $3, got ${words[*]:-nothing}"
+}
+
+inventory=${inventory:-$deploy/inventory.yml}
+[ -e "$inventory" ] || fail "no inventory $inventory: copy deploy/inventory.example.yml, or name one with -i"
+needs_rsync() { command -v rsync >/dev/null || fail "rsync is missing here: apt install rsync"; }
+export ANSIBLE_CONFIG=${ANSIBLE_CONFIG:-$deploy/ansible.cfg}
+[ $verbose = no ] || export ANSIBLE_STDOUT_CALLBACK=default
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
+# Progress goes to standard error; what came of it is told by report.py on standard output.
 play() {
+  command -v ansible-playbook >/dev/null || fail "ansible-playbook is missing: apt install ansible-core, or pip install ansible-core"
   book=$1
   shift
-  # shellcheck disable=SC2086
-  ansible-playbook $set_options -e "results=$results" -e upload_folder=/var/tmp/pipit-upload "$@" "$deploy/$book.yml"
+  ansible-playbook -i "$inventory" ${ansible[@]+"${ansible[@]}"} -e "results=$results" -e upload_folder=/var/lib/pipit-upload "$@" "$deploy/$book.yml" >&2
 }
-# Prints the table of what was noted; 75 when boards are lost or waiting.
-report() { python3 "$deploy/report.py" "$1" "$json" "$results"; }
+# After a play: its exit code counts when boards cannot tell it themselves.
+conclude() { # code of the play
+  code=0
+  python3 "$deploy/report.py" "$command" $json "$results" || code=$?
+  [ "$1" = 0 ] || [ $code = 75 ] || code=1
+  exit $code
+}
 
 case $command in
   deploy)
-    [ $# = 1 ] && [ -f "$1" ] || usage
-    version=$(tar -xJOf "$1" --wildcards '*/release.env' | sed -n 's/^VERSION=//p')
-    [ -n "$version" ] || fail "$1 is no release"
+    takes 1 1 "one BUNDLE.tar.xz"
+    bundle=${words[0]}
+    [ -f "$bundle" ] || fail "no such bundle: $bundle"
+    # The first file that is asked for ends the reading, so tar's complaint about the closed pipe means nothing.
+    version=$( (tar -xJOf "$bundle" --occurrence=1 --wildcards '*/release.env' 2>/dev/null || true) | sed -n 's/^VERSION=//p')
+    [ -n "$version" ] || fail "$bundle is no release: it holds no release.env with a VERSION"
+    needs_rsync
     code=0
-    play deploy -e "bundle=$(realpath "$1")" -e "version=$version" >&2 || code=1
-    report deploy || [ $code = 1 ] || code=$?
-    exit $code
+    play deploy -e "bundle=$(realpath "$bundle")" -e "version=$version" || code=$?
+    conclude $code
     ;;
-  rollback) play rollback ${1:+-e "version=$1"} >&2 || true; report deploy ;;
+  rollback)
+    takes 0 1 "at most one VERSION"
+    code=0
+    play rollback -e "version=${words[0]:-}" || code=$?
+    conclude $code
+    ;;
   status)
-    while [ $# -gt 0 ]; do
-      case $1 in --json) json=yes; shift ;; --mqtt) mqtt=$2; shift 2 ;; *) usage ;; esac
-    done
-    play status >"$results/.log" 2>&1 || true
+    takes 0 0 "no argument"
+    code=0
+    play status || code=$?
     if [ -n "$mqtt" ]; then
-      node "$repo/dist/main.js" status --all --json --broker "$mqtt" >"$results/.mqtt" || [ -s "$results/.mqtt" ] || fail "no answer from $mqtt"
+      [ -f "$repo/dist/main.js" ] || fail "--mqtt needs the built app: npm ci && npx tsc"
+      # Exit 1 says that some are offline, which the table shows.
+      node "$repo/dist/main.js" status --all --json --broker "$mqtt" >"$results/.mqtt" || [ -s "$results/.mqtt" ] || fail "no answer from the broker $mqtt"
     fi
-    report status
+    conclude $code
     ;;
   exec)
-    [ $# -ge 1 ] || usage
-    # shellcheck disable=SC2086
-    ansible pipit $set_options -m ansible.builtin.shell -a "$*"
-    ;;
-  config) play config ;;
-  models)
-    [ $# -ge 1 ] && [ -f "$1" ] || usage
-    model=$(realpath "$1")
-    exam=
-    [ $# -lt 2 ] || exam=$(realpath "$2")
-    [ $# -lt 2 ] || shift
-    shift
+    takes 1 1000 "a command for the boards"
     code=0
-    play models -e "model=$model" -e "sha256=$(sha256sum "$model" | cut -d' ' -f1)" -e "exam='$exam'" -e "exam_options='$*'" >&2 || code=1
-    report deploy || [ $code = 1 ] || code=$?
-    exit $code
+    # A file, because what Ansible is given as a variable it would read as a template.
+    printf '%s' "${words[*]}" >"$results/.line"
+    play exec || code=$?
+    conclude $code
+    ;;
+  config)
+    takes 0 0 "no argument"
+    code=0
+    play config || code=$?
+    conclude $code
+    ;;
+  models)
+    takes 1 2 "FILE.gguf and at most one EXAM.jsonl"
+    model=${words[0]}
+    exam=${words[1]:-}
+    [ -f "$model" ] || fail "no such model file: $model"
+    [ "$(head -c 4 "$model")" = GGUF ] || fail "$model is no GGUF file"
+    [ -z "$exam" ] || [ -f "$exam" ] || fail "no such exam: $exam"
+    needs_rsync
+    code=0
+    play models -e "model=$(realpath "$model")" -e "sha256=$(sha256sum "$model" | cut -d' ' -f1)" \
+      -e "exam='${exam:+$(realpath "$exam")}'" -e "exam_options='${exam_options[*]:-}'" || code=$?
+    conclude $code
     ;;
   collect)
-    play collect >&2 || true
-    mkdir -p collected && cp -R "$results"/. collected/
-    ls collected
+    takes 0 1 "at most one FOLDER"
+    folder=$(realpath -m "${words[0]:-collected}")
+    mkdir -p "$folder"
+    code=0
+    play collect -e "folder=$folder" || code=$?
+    conclude $code
     ;;
-  *) usage ;;
 esac

@@ -1,5 +1,6 @@
 // Writes the measured figures into the documents, between two comments each, from docs/figures/*.json as `npm run bench -- NAME
-// --json FILE` and `npm run chaos -- --json FILE` make them; with --check only compares and exits 1 when a document has drifted.
+// --json FILE`, `npm run chaos -- --json FILE` and the system tests with PIPIT_FIGURES make them; with --check only compares and
+// exits 1 when a document has drifted.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -44,12 +45,12 @@ function chaosTable(runs) {
   return `On ${machines}:\n\n${[...head, ...lines].join("\n")}`;
 }
 
-function table({ bench, machine, date, rows }) {
+function table({ bench, command = `npm run bench -- ${bench}`, machine, date, rows }) {
   const lines = rows.map(({ case: name, measured, unit, target, baseline, baseline_name: against }) =>
     row([name, `${number(measured)} ${unit}`, target ?? "", compared(baseline, against)]),
   );
   const head = [row(["Case", "Measured", "Target", "Compared with"]), row(["---", "---", "---", "---"])];
-  return `\`npm run bench -- ${bench}\`, ${date}, ${machine}:\n\n${[...head, ...lines].join("\n")}\n`;
+  return `\`${command}\`, ${date}, ${machine}:\n\n${[...head, ...lines].join("\n")}\n`;
 }
 
 function compared(value, name = "") {
