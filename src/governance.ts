@@ -67,6 +67,7 @@ export class Governance {
       clock,
       log: calibratorLog,
       isIdle,
+      onlyWhenAsked: calibrateCron === "off",
       onCard,
     });
     if (calibrateCron !== "off") {

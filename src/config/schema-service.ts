@@ -24,7 +24,7 @@ export const governor = {
   }),
   trace_file: file({ doc: "File to record readings and decisions in, for `pipit replay`; none: nothing is recorded." }),
   calibrate_cron: text({
-    doc: "When to measure the board again, if it is idle: cron expression in local time, or off.",
+    doc: "When to measure the board again, if it is idle: cron expression in local time, or off: only when asked over MQTT.",
     default: "17 3 * * *",
     faultOf: (value) => (value === "off" ? undefined : cronFault(value)),
     takes: "a cron expression of 5 fields, or off",

@@ -55,6 +55,8 @@ export interface CalibratorOptions {
   log: Logger;
   /** Nobody asks anything and nothing waits. */
   isIdle: () => boolean;
+  /** No measuring by itself, not even of a model without a card. */
+  onlyWhenAsked?: boolean;
   /** A card was measured or found: it is published as `…/card`. */
   onCard?: (card: CalibrationCard) => void;
 }
@@ -100,7 +102,7 @@ export class Calibrator {
     }
     const card = subject && (await this.#options.cards.load(subject.key));
     if (subject !== this.#subject) return; // another model came while the disk was read
-    this.#due = subject !== undefined && card === undefined;
+    this.#due = subject !== undefined && card === undefined && this.#options.onlyWhenAsked !== true;
     this.#adopt(card);
     this.#arm();
   }

@@ -32,25 +32,36 @@ class Bench {
   handedOver = 0;
   /** Called at the start of each answer. */
   onRun: () => void = () => {};
-  calibrator: Calibrator = new Calibrator({
-    engine: {
-      setThreads: (threads) => void (this.threads = threads),
-      generate: (job, signal) => this.generate(job, signal),
-    },
-    governor: {
-      handOver: () => (this.handedOver++, () => void this.handedOver--),
-      lookAgain: () => readingsOf({ foreignCores: this.foreignCores }),
-      setCurve: (curve) => void (this.curve = curve),
-    },
-    cards: {
-      load: (key) => Promise.resolve(this.cards.get(key.cpu + key.modelSha256)),
-      save: (card) => (this.cards.set(card.key.cpu + card.key.modelSha256, card), Promise.resolve()),
-    },
-    clock: this.clock,
-    log,
-    isIdle: () => this.idle,
-    onCard: (card) => void this.published.push(card),
-  });
+  readonly #onlyWhenAsked: boolean;
+  calibrator: Calibrator;
+
+  constructor(onlyWhenAsked = false) {
+    this.#onlyWhenAsked = onlyWhenAsked;
+    this.calibrator = this.#create();
+  }
+
+  #create(): Calibrator {
+    return new Calibrator({
+      engine: {
+        setThreads: (threads) => void (this.threads = threads),
+        generate: (job, signal) => this.generate(job, signal),
+      },
+      governor: {
+        handOver: () => (this.handedOver++, () => void this.handedOver--),
+        lookAgain: () => readingsOf({ foreignCores: this.foreignCores }),
+        setCurve: (curve) => void (this.curve = curve),
+      },
+      cards: {
+        load: (key) => Promise.resolve(this.cards.get(key.cpu + key.modelSha256)),
+        save: (card) => (this.cards.set(card.key.cpu + card.key.modelSha256, card), Promise.resolve()),
+      },
+      clock: this.clock,
+      log,
+      isIdle: () => this.idle,
+      onlyWhenAsked: this.#onlyWhenAsked,
+      onCard: (card) => void this.published.push(card),
+    });
+  }
 
   async *generate(job: GenerateJob, signal?: AbortSignal): AsyncGenerator<Piece> {
     const { decode: threads } = this.threads;
@@ -140,6 +151,19 @@ describe("the first idle time", () => {
     await settle();
     expect(bench.published).toHaveLength(1);
     expect(bench.clock.pending).toBe(0);
+  });
+
+  it("is left alone when measuring is for those who ask, until somebody does", async () => {
+    bench = new Bench(true);
+    await bench.calibrator.setSubject(SUBJECT);
+    bench.calibrator.start();
+    bench.clock.advance(60_000);
+    await settle();
+    expect(bench.runs).toEqual([]);
+    bench.calibrator.makeDue();
+    bench.clock.advance(5000);
+    await settle();
+    expect(bench.cards.size).toBe(1);
   });
 
   it("is left alone when the card is there; it serves at once", async () => {
