@@ -20,6 +20,7 @@ const project = (
   more: {
     fileParallelism?: boolean;
     maxWorkers?: number;
+    exclude?: string[];
     globalSetup?: string;
     sequence?: { groupOrder: number };
   } = {},
@@ -41,6 +42,8 @@ export default defineConfig({
       project("system", ["test/system/**/*.test.ts"], 600_000, {
         maxWorkers: 2,
         sequence: { groupOrder: 1 },
+        // What takes ten minutes and more by itself is for `full`.
+        exclude: process.env["PIPIT_TEST_SYSTEM"] === "full" ? [] : ["**/*.full.test.ts"],
         globalSetup: "test/system/prepare.ts",
       }),
     ],

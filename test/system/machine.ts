@@ -126,6 +126,12 @@ export class Machine {
     this.#unmount();
   }
 
+  /** Takes the disk of a board that is shut down as its own, before its first boot. */
+  copyDisk(original: Machine): void {
+    mkdirSync(this.#folder, { recursive: true });
+    execFileSync("cp", ["--sparse=always", join(original.#folder, "disk.img"), join(this.#folder, "disk.img")]);
+  }
+
   /** Leaves nothing behind: processes, mounts, control groups, network, files. */
   async destroy(): Promise<void> {
     await this.shutdown();

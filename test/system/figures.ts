@@ -1,0 +1,23 @@
+// Figures that a test measured, kept when PIPIT_FIGURES names a file: rows as scripts/generate-figures.mjs reads them. Test
+// files add to one another's rows; a case measured again replaces its row.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+
+export interface Figure {
+  case: string;
+  measured: number;
+  unit: string;
+  target?: string;
+}
+
+export function keepFigure(bench: string, command: string, figure: Figure): void {
+  const rounded = { ...figure, measured: Number(figure.measured.toPrecision(3)) };
+  console.log(`${figure.case}: ${rounded.measured} ${figure.unit}${figure.target ? ` (${figure.target})` : ""}`);
+  const file = process.env["PIPIT_FIGURES"];
+  if (!file) return;
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { rows: Figure[] }).rows : [];
+  const machine = `${cpus()[0]?.model.trim() ?? "unknown"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
+  const rows = [...before.filter((row) => row.case !== figure.case), rounded];
+  const date = new Date().toISOString().slice(0, 10);
+  writeFileSync(file, `${JSON.stringify({ bench, command, machine, date, rows }, undefined, 2)}\n`);
+}
