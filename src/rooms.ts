@@ -24,7 +24,7 @@ import { Outbox } from "./work/outbox.ts";
 import { Pipeline } from "./work/pipeline.ts";
 import { PipelineHealth } from "./work/pipeline-health.ts";
 import { routesOf } from "./work/routes.ts";
-import { stateJson } from "./work/state.ts";
+import { stateJson, summaryLine } from "./work/state.ts";
 import { StatePublisher } from "./work/state-publisher.ts";
 import { Tasks } from "./work/tasks.ts";
 
@@ -114,19 +114,10 @@ export class Rooms {
     return this.#link?.status ?? { state: "offline", connects: 0 };
   }
 
-  /** One line in words: the model, the plan, the link. */
   get summary(): string {
-    const { state } = this.models.decoder;
-    const model = {
-      loading: () => `loading ${state.name}`,
-      ready: () => `${state.name} ready, ${this.governance.governor.current.threads.decode} threads`,
-      unloaded: () => `no model: ${state.state === "unloaded" ? state.reason : ""}`,
-      failed: () => `no model: ${state.state === "failed" ? state.error.message : ""}`,
-    }[state.state]();
-    const { state: link, reason } = this.linkStatus;
-    const bus = link === "online" ? "on the bus" : `waiting for the broker${reason ? ` (${reason})` : ""}`;
-    const stuck = this.journal instanceof FileJournal && !this.journal.stats.writable;
-    return `${stuck ? "the journal cannot be written (disk full?); " : ""}${model}; ${bus}`;
+    const writable = !(this.journal instanceof FileJournal) || this.journal.stats.writable;
+    const { threads } = this.governance.governor.current;
+    return summaryLine({ model: this.models.decoder.state, threads: threads.decode, link: this.linkStatus, writable });
   }
 
   /** Rooms that owe progress while they have work. */

@@ -2,7 +2,7 @@
 import { planJson } from "../core/reply.ts";
 import type { LinkStatus } from "../core/ports.ts";
 import type { Governor } from "./governor.ts";
-import type { ModelKeeper } from "./model-keeper.ts";
+import type { ModelKeeper, ModelState } from "./model-keeper.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 export interface StateSources {
@@ -38,6 +38,35 @@ export function stateJson(sources: StateSources, nowMs: number): object {
     engine_deaths: sources.deaths(),
     connects: sources.link().connects,
   };
+}
+
+export interface Summary {
+  model: ModelState;
+  threads: number;
+  link: LinkStatus;
+  /** Whether the journal takes questions. */
+  writable: boolean;
+}
+
+/** One line in words for the service manager: what keeps the agent from its work first, then model, plan and link. */
+export function summaryLine({ model, threads, link, writable }: Summary): string {
+  const disk = writable ? "" : "the journal cannot be written (disk full?); ";
+  const bus =
+    link.state === "online" ? "on the bus" : `waiting for the broker${link.reason ? ` (${link.reason})` : ""}`;
+  return `${disk}${modelLine(model, threads)}; ${bus}`;
+}
+
+function modelLine(model: ModelState, threads: number): string {
+  switch (model.state) {
+    case "loading":
+      return `loading ${model.name}`;
+    case "ready":
+      return `${model.name} ready, ${threads} threads`;
+    case "unloaded":
+      return `no model: ${model.reason}`;
+    case "failed":
+      return `no model: ${model.error.message}`;
+  }
 }
 
 function modelJson({ state }: Pick<ModelKeeper, "state">): object {
