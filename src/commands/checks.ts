@@ -148,7 +148,8 @@ async function state({ config }: CheckContext): Promise<Finding[]> {
 }
 
 async function model({ config, readings, env }: CheckContext): Promise<Finding[]> {
-  const { name, dir, catalogueFile, contextTokens, batchTokens, sequences } = config.model;
+  const { dir, catalogueFile, contextTokens, batchTokens, sequences, encoder } = config.model;
+  const name = config.model.name === "none" ? encoder : config.model.name;
   const library = new ModelLibrary({ directory: dir, catalogFile: catalogueFile, env });
   try {
     const file = await library.find(name);

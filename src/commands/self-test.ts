@@ -5,7 +5,8 @@ import { loadConfig } from "../config/load.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import type { Config } from "../config/schema.ts";
 import { PipitError, toError } from "../core/errors.ts";
-import type { Logger, Piece } from "../core/ports.ts";
+import type { MemoryShape } from "../core/memory-plan.ts";
+import type { Logger, ModelSpec, Piece } from "../core/ports.ts";
 import { Sensors } from "../device/sensors.ts";
 import { ChildEngine } from "../engine/child-engine.ts";
 import { createLogger } from "../logger.ts";
@@ -55,12 +56,8 @@ ${CONFIG_HELP}`,
 };
 
 async function selfTest(config: Config, log: Logger, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<SelfTest> {
-  const { name, dir, catalogueFile, contextTokens, batchTokens, sequences } = config.model;
-  const library = new ModelLibrary({ directory: dir, catalogFile: catalogueFile, env });
-  const onNote = (line: string) => log.info({ model: name }, line);
-  const file = await library.obtain(name, { onProgress: () => undefined, onNote, signal });
-  const readings = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock: systemClock }).read();
-  const { spec } = specifyModel({ file, configured: { contextTokens, batchTokens, sequences }, readings });
+  const library = new ModelLibrary({ directory: config.model.dir, catalogFile: config.model.catalogueFile, env });
+  const spec = await mainModel(library, config, log, signal);
   const engine = new ChildEngine({ nice: config.governor.nice }, {}, log.child({ room: "engine" }), systemClock);
   await engine.start();
   try {
@@ -68,10 +65,10 @@ async function selfTest(config: Config, log: Logger, env: NodeJS.ProcessEnv, sig
     // One thread: beside the running agent and its neighbours, more would fight over the cores (design.md §1).
     engine.setThreads({ prefill: 1, decode: 1 });
     const { text, tokensPerSecond } = await answer(engine, spec.kind);
-    const encoder = await loadEncoder(engine, library, config);
+    const encoder = spec.kind === "encoder" ? spec.name : await loadEncoder(engine, library, config);
     const { memory } = await engine.measure();
     return {
-      model: name,
+      model: spec.name,
       text,
       encoder,
       load_ms: Math.round(loadMs),
@@ -81,6 +78,26 @@ async function selfTest(config: Config, log: Logger, env: NodeJS.ProcessEnv, sig
     };
   } finally {
     await engine.stop();
+  }
+}
+
+/** The generative model; the encoder where none is wanted, or where the board is too small for it, as in the agent. */
+async function mainModel(library: ModelLibrary, config: Config, log: Logger, signal: AbortSignal): Promise<ModelSpec> {
+  const { name, encoder, contextTokens, batchTokens, sequences } = config.model;
+  const readings = new Sensors({ sensorsRoot: config.governor.sensorsRoot, clock: systemClock }).read();
+  const specify = async (wanted: string, configured: MemoryShape) => {
+    const onNote = (line: string) => log.info({ model: wanted }, line);
+    const file = await library.obtain(wanted, { onProgress: () => undefined, onNote, signal });
+    return specifyModel({ file, configured, readings }).spec;
+  };
+  if (name === "none") return specify(encoder, ENCODER_SHAPE);
+  try {
+    return await specify(name, { contextTokens, batchTokens, sequences });
+  } catch (error) {
+    const { code } = toError(error) as Partial<PipitError>;
+    if (code !== "memory_short" || encoder === "none") throw error;
+    log.warn({ model: name }, toError(error).message);
+    return specify(encoder, ENCODER_SHAPE);
   }
 }
 
