@@ -19,12 +19,13 @@ const EXAM = [
 
 describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${reason})` : ""}`, () => {
   const fleet = new Fleet(4);
-  const shop = new ReleaseShop();
+  let shop: ReleaseShop;
   const { canary, others } = fleet;
   const [relay, ...neighbours] = others;
   let broker = "";
 
   beforeAll(async () => {
+    shop = new ReleaseShop();
     await fleet.start(shop);
     broker = fleet.broker(canary.address.replace(/\d+$/, "1"), "pipit", PASSWORD);
   }, 600_000);

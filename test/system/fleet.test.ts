@@ -11,10 +11,13 @@ const reason = whyNoFleet();
 
 describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped: ${reason})` : ""}`, () => {
   const fleet = new Fleet(BOARDS);
-  const shop = new ReleaseShop();
+  let shop: ReleaseShop;
   const all = (value: string) => fleet.boards.map(() => value);
 
-  beforeAll(() => fleet.start(shop), 600_000);
+  beforeAll(async () => {
+    shop = new ReleaseShop();
+    await fleet.start(shop);
+  }, 600_000);
 
   afterAll(async () => {
     await fleet.remove();

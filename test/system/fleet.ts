@@ -35,11 +35,13 @@ export interface Row {
 }
 
 export function whyNoFleet(): string | undefined {
+  if (!succeeds("sh", ["-c", "command -v rsync"])) return "rsync is not installed";
   return whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
 }
 
 export class Fleet {
-  readonly folder = mkdtempSync(join(tmpdir(), "pipit-fleet-"));
+  /** Inventory, key and whatever a test puts there; made by `start`. */
+  folder = "";
   readonly boards: Machine[];
   readonly #children: ChildProcess[] = [];
   /** Lines of the inventory for all boards, and for single ones. */
@@ -61,6 +63,7 @@ export class Fleet {
   /** Boards with version 1.0.0 at work. */
   async start(shop: ReleaseShop): Promise<void> {
     installAnsible();
+    this.folder = mkdtempSync(join(tmpdir(), "pipit-fleet-"));
     execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(this.folder, "id")]);
     const { canary, others } = this;
     await canary.boot();
@@ -87,7 +90,7 @@ export class Fleet {
       await once(child, "exit");
     }
     for (const board of this.boards) await board.destroy();
-    rmSync(this.folder, { recursive: true, force: true });
+    if (this.folder) rmSync(this.folder, { recursive: true, force: true });
   }
 
   /** scripts/fleet.sh with this fleet's inventory. */
