@@ -7,6 +7,8 @@ export interface IncomingMessage {
   retained: boolean;
   /** MQTT DUP flag: only a hint, brokers set it on messages we have never seen. */
   duplicate: boolean;
+  /** Numbers of the subscriptions that it was sent for (MQTT 5), where they have any. */
+  subscriptionIds?: number[];
   /** Packet identifier of this delivery, unique only within one connection. */
   packetId?: number;
   responseTopic?: string;

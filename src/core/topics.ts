@@ -77,6 +77,19 @@ export function matchFilter(filter: string, topic: string): string[] | undefined
   return levels.length === wanted.length ? matches : undefined;
 }
 
+/** There are topics that both filters match. */
+export function filtersOverlap(one: string, other: string): boolean {
+  const [a, b] = [one.split("/"), other.split("/")];
+  for (let index = 0; index < Math.max(a.length, b.length); index++) {
+    const [left, right] = [a[index], b[index]];
+    // `a/#` also matches `a` itself.
+    if (left === "#" || right === "#") return true;
+    if (left === undefined || right === undefined) return false;
+    if (left !== right && left !== "+" && right !== "+") return false;
+  }
+  return true;
+}
+
 /** The filter behind `$share/<group>/…`, which is what topics are matched with. */
 export function withoutShare(filter: string): string {
   if (!filter.startsWith("$share/")) return filter;

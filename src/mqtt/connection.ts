@@ -99,15 +99,26 @@ export class Connection {
     }
   }
 
-  /** Every filter with what the broker granted. Retained messages are not asked for where the protocol lets us choose. */
-  subscribe(filters: readonly string[]): Promise<Subscription[]> {
+  /**
+   * Every filter with what the broker granted. Retained messages are not asked for where the protocol lets us choose.
+   * `identifierOf` numbers the subscriptions where the protocol and the broker know numbers.
+   */
+  async subscribe(filters: readonly string[], identifierOf?: (filter: string) => number): Promise<Subscription[]> {
+    const numbered = this.version === 5 && this.#client.serverProperties?.subscriptionIdentifiersAvailable !== false;
+    if (!numbered || !identifierOf) return this.#subscribe(filters);
+    // The number belongs to the packet, not to the filter.
+    return (await Promise.all(filters.map((filter) => this.#subscribe([filter], identifierOf(filter))))).flat();
+  }
+
+  #subscribe(filters: readonly string[], subscriptionIdentifier?: number): Promise<Subscription[]> {
     const wanted: ISubscriptionMap = {};
     for (const filter of filters) {
       // No-local on a shared subscription is a protocol error (MQTT 5 §3.8.3.1).
       wanted[filter] = { qos: 1, nl: !filter.startsWith("$share/"), rap: false, rh: 2 };
     }
     return this.#whileUp((resolve, reject) => {
-      this.#client.subscribe(wanted, (error, subscriptions, packet) => {
+      const options = subscriptionIdentifier === undefined ? {} : { properties: { subscriptionIdentifier } };
+      this.#client.subscribe(wanted, options, (error, subscriptions, packet) => {
         const granted = packet?.granted ?? (error as { packet?: { granted?: unknown[] } } | null)?.packet?.granted;
         if (granted === undefined || subscriptions === undefined) {
           reject(new PipitError("transient", "subscribe_failed", toError(error).message, { cause: error }));

@@ -58,6 +58,9 @@ export function acknowledgeLate(client: MqttClient, options: LateAckOptions, rec
     }
   };
 
+  // What has not been looked at comes again on the next connection, and shall not be answered on both.
+  client.once("close", () => line.splice(0));
+
   client.handleMessage = (packet, callback) => {
     const { messageId, qos } = packet;
     const arrivedMs = options.nowMs();

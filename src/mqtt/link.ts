@@ -10,6 +10,7 @@ import { linkDown } from "./faults.ts";
 import { clientOptions, resolveLinkOptions } from "./link-options.ts";
 import type { LinkOptions, ResolvedLinkOptions } from "./link-options.ts";
 import { Session } from "./session.ts";
+import { Subscriptions } from "./subscriptions.ts";
 
 /** First wait before a message is offered again to a handler that has rejected it; doubles up to the limits below. */
 const RETRY_MS = 1_000;
@@ -40,13 +41,16 @@ export class MqttLink implements Link, HealthSource {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #session: Session;
+  readonly #subscriptions: Subscriptions;
   #qos0Bytes = 0;
   #qos0Dropped = 0;
   #warnAgainMs = -Infinity;
+  #notTakenAgainMs = -Infinity;
 
   /** Throws a `config` PipitError that lists every fault of the options. */
   constructor(options: LinkOptions, events: LinkEvents, logger: Logger, clock: Clock) {
     this.#options = resolveLinkOptions(options);
+    this.#subscriptions = new Subscriptions(this.#options.filters);
     this.#events = events;
     this.#logger = logger;
     this.#clock = clock;
@@ -54,8 +58,10 @@ export class MqttLink implements Link, HealthSource {
     this.#session = new Session(
       { url, protocol, backoff, connectTimeoutMs, clientOptions: (version) => clientOptions(this.#options, version) },
       {
-        receive: (message, closed) =>
-          message.packetId === undefined ? this.#receiveQos0(message, closed) : this.#receive(message, closed),
+        receive: (message, closed) => {
+          if (this.#subscriptions.isCopy(message)) return Promise.resolve();
+          return message.packetId === undefined ? this.#receiveQos0(message, closed) : this.#receive(message, closed);
+        },
         ready: (connection) => this.#ready(connection),
         changed: (status) => this.#changed(status),
       },
@@ -96,8 +102,9 @@ export class MqttLink implements Link, HealthSource {
   }
 
   async #ready(connection: Connection): Promise<void> {
-    const { filters } = this.#options;
-    const subscriptions = filters.length > 0 ? await connection.subscribe(filters) : [];
+    const { filters, identifiers } = this.#subscriptions;
+    const subscriptions = filters.length > 0 ? await connection.subscribe(filters, identifiers) : [];
+    this.#subscriptions.grant(subscriptions.filter(({ granted }) => granted < 0x80).map(({ filter }) => filter));
     for (const { filter, granted } of subscriptions) {
       if (granted >= 0x80) {
         this.#logger.error(
@@ -169,11 +176,21 @@ export class MqttLink implements Link, HealthSource {
         const transient = error instanceof PipitError && error.kind === "transient";
         const waitMs = Math.min(retryMs, transient ? MAX_TRANSIENT_RETRY_MS : MAX_RETRY_MS);
         const fields = { topic: message.topic, reason: error.message, wait_ms: waitMs };
-        this.#logger.error(fields, "a message could not be taken: not acknowledged, offered again");
+        this.#notTaken(fields);
         await this.#wait(waitMs, closed);
         offered = { ...message, duplicate: true };
       }
     }
+  }
+
+  /** Many may wait for the same full disk, which has no room for a line about each. */
+  #notTaken(fields: object): void {
+    const nowMs = this.#clock.nowMs();
+    const again = nowMs < this.#notTakenAgainMs;
+    if (!again) this.#notTakenAgainMs = nowMs + WARN_AGAIN_MS;
+    const sentence = "a message could not be taken: not acknowledged, offered again";
+    if (again) this.#logger.debug(fields, sentence);
+    else this.#logger.error(fields, sentence);
   }
 
   /** Rejects as soon as the connection has gone: then the broker repeats the message, not we. */

@@ -20,6 +20,8 @@ export function incomingMessage(packet: IPublishPacket, arrivedMs: number): Inco
   if (properties.responseTopic !== undefined) message.responseTopic = properties.responseTopic;
   if (properties.correlationData !== undefined) message.correlationData = properties.correlationData;
   if (properties.messageExpiryInterval !== undefined) message.expirySeconds = properties.messageExpiryInterval;
+  if (properties.subscriptionIdentifier !== undefined)
+    message.subscriptionIds = [properties.subscriptionIdentifier].flat();
   if (properties.contentType !== undefined) message.contentType = properties.contentType;
   if (properties.userProperties !== undefined) message.userProperties = { ...properties.userProperties };
   return message;

@@ -6,6 +6,8 @@ import type { Clock, Journal, Link, Logger } from "../core/ports.ts";
 
 /** Pause before the journal is tried again, for instance on a full disk. */
 const JOURNAL_RETRY_MS = 1000;
+/** Pause before a reply that the broker would not take for now is offered again, over its quota for instance. */
+const REFUSED_RETRY_MS = 5000;
 
 export class Outbox {
   readonly #journal: Journal;
@@ -18,6 +20,8 @@ export class Outbox {
   #sending = new Map<string, Promise<void>>();
   /** Wakes those who wait before the journal is tried again. */
   #retries = new Set<() => void>();
+  /** Cancel what is to be offered again. */
+  #offers = new Set<() => void>();
   #stopped = false;
   #attempts = 0;
 
@@ -37,10 +41,11 @@ export class Outbox {
     return this.#attempts;
   }
 
-  /** No more attempts to journal a reply: whoever waits for one is let go. */
+  /** No more attempts to journal a reply, nor to offer one again: whoever waits is let go. */
   stop(): void {
     this.#stopped = true;
     for (const wake of [...this.#retries]) wake();
+    for (const cancel of this.#offers) cancel();
   }
 
   /**
@@ -108,12 +113,22 @@ export class Outbox {
     });
   }
 
+  #offerLater(key: string): void {
+    const cancel = this.#clock.after(REFUSED_RETRY_MS, () => {
+      this.#offers.delete(cancel);
+      const reply = this.#unsettled.get(key);
+      if (reply) void this.repeat(key, reply);
+    });
+    this.#offers.add(cancel);
+  }
+
   async #send(key: string, reply: OutgoingMessage): Promise<void> {
     try {
       await this.#link.publish(reply);
     } catch (error) {
       if (!isLasting(error)) {
-        this.#log.debug({ key, reason: toError(error).message }, "the reply waits for the next connection");
+        this.#log.debug({ key, reason: toError(error).message }, "the reply waits");
+        if (isRefusal(error)) this.#offerLater(key);
         return;
       }
       this.#log.warn({ topic: reply.topic, err: error }, "the broker takes no reply on this topic");
@@ -121,6 +136,11 @@ export class Outbox {
     this.#unsettled.delete(key);
     this.#journal.settle(key);
   }
+}
+
+/** The connection stands, and with it nothing would bring the reply again. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof PipitError && error.code === "publish_refused";
 }
 
 /** Refused for good, by the broker's access list for instance: the same again would be refused again. */

@@ -223,6 +223,21 @@ describe.skipIf(mosquittoMissing)(`the link on mosquitto${mosquittoMissing ? ` (
     expect(second.packetId).toBe(first.packetId);
   });
 
+  test.for(["5", "3.1.1"] as const)("gets a message once that several filters match, MQTT %s", async (protocol) => {
+    const broker = await mosquitto();
+    const filters = ["home/+/ask", "home/#", "+/kitchen/ask"];
+    const { link, messages, online } = await linkTo(broker.url, { protocol, filters });
+    await link.start();
+    await online.take();
+    const { client } = await stranger(broker.url);
+    for (const topic of ["home/kitchen/ask", "home/kitchen/light", "other/kitchen/ask", "home/end"]) {
+      await client.publishAsync(topic, topic, { qos: 1 });
+    }
+    const got: string[] = [];
+    while (got.at(-1) !== "home/end") got.push((await messages.take()).topic);
+    expect(got).toEqual(["home/kitchen/ask", "home/kitchen/light", "other/kitchen/ask", "home/end"]);
+  });
+
   test("the broker keeps what exceeds the receive maximum until places are free", async () => {
     const broker = await mosquitto();
     const release = new Mailbox<() => void>();

@@ -150,6 +150,22 @@ describe("acknowledging late", () => {
     for (let id = 1; id <= 200; id += 1) expect((await peer.next("puback")).messageId).toBe(id);
   });
 
+  test("does not look at what waited when the connection fell: that comes again on the next one", async () => {
+    const broker = await scripted();
+    const { held, online } = await linkTo(broker, { protocol: "3.1.1" });
+    const first = await broker.peers.take();
+    await online.take();
+    for (let id = 1; id <= 70; id += 1) first.publish(id, ASK, `old ${id}`);
+    const questions: Held[] = [];
+    while (questions.length < 64) questions.push(await held.take());
+    first.cut();
+    const second = await broker.peers.take();
+    await online.take();
+    for (const question of questions) question.resolve();
+    second.publish(65, ASK, "new", { dup: true });
+    expect(text((await held.take()).message.payload)).toBe("new");
+  });
+
   test("keeps 16 MiB of what waits and no more: the rest comes again on the next connection", async () => {
     const broker = await scripted();
     const { held, link, online } = await linkTo(broker, { protocol: "3.1.1" });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   fillTemplate,
   filterFault,
+  filtersOverlap,
   matchFilter,
   topicFault,
   topicsOf,
@@ -75,6 +76,21 @@ test.each([
   ["", "is empty"],
 ])("a topic to publish to: %s %s", (topic, fault) => {
   expect(topicFault(topic)).toBe(fault);
+});
+
+test.each([
+  ["a/b", "a/b", true],
+  ["a/b", "a/c", false],
+  ["a/+", "+/b", true],
+  ["a/+", "a", false],
+  ["a/#", "a", true],
+  ["a/#", "+/+/c", true],
+  ["a/b/+", "a/+", false],
+  ["#", "x/y/z", true],
+  ["a/+/c", "a/b/d", false],
+])("%s and %s overlap: %s", (one, other, overlap) => {
+  expect(filtersOverlap(one, other)).toBe(overlap);
+  expect(filtersOverlap(other, one)).toBe(overlap);
 });
 
 test.each([

@@ -73,6 +73,17 @@ describe("a question", () => {
     expect(agent.pipeline.status).toMatchObject({ answered: 1, refused: 1 });
   });
 
+  test("is one of many: a flood of refusals is one line in ten seconds, with their number", async () => {
+    const agent = await AgentUnderTest.started();
+    for (let count = 0; count < 500; count++) await agent.ask("{");
+    agent.clock.advance(10_000);
+    await agent.ask("{");
+    await drain();
+    expect(agent.replies).toHaveLength(501);
+    const told = agent.log.lines.filter(({ level }) => level === "info").map(({ fields }) => fields["refused"]);
+    expect(told).toEqual([1, 500]);
+  });
+
   test("with unknown fields is answered and they are named at debug level", async () => {
     const agent = await AgentUnderTest.started();
     await agent.ask({ text: "a", colour: 1 });
@@ -572,6 +583,18 @@ describe("the broker", () => {
     const agent = await AgentUnderTest.started();
     agent.onPublish = down;
     await expect(agent.ask("")).rejects.toMatchObject({ kind: "transient" });
+  });
+
+  test("that is over its quota gets the reply a little later, without a new connection", async () => {
+    const agent = await AgentUnderTest.started();
+    agent.onPublish = () => Promise.reject(new PipitError("transient", "publish_refused", "quota exceeded"));
+    await agent.ask("a");
+    await drain();
+    expect(agent.published).toEqual([]);
+    agent.onPublish = () => Promise.resolve();
+    agent.clock.advance(5000);
+    await drain();
+    expect(agent.replies).toMatchObject([{ status: "ok" }]);
   });
 
   test("that forbids a topic is not asked again and again", async () => {
