@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
 import type { Config } from "../config/schema.ts";
-import { type CalibrationCard, cardToWire } from "../core/calibration.ts";
+import { type CalibrationCard, cardToWire, type SweepRun } from "../core/calibration.ts";
 import { systemClock } from "../core/clock.ts";
 import type { ModelFile } from "../core/model-file.ts";
 import type { Logger } from "../core/ports.ts";
@@ -16,7 +16,7 @@ import { ChildEngine } from "../engine/child-engine.ts";
 import { libraryVersion } from "../engine/library-version.ts";
 import { createLogger } from "../logger.ts";
 import { ModelLibrary } from "../models/library.ts";
-import { Calibrator } from "../work/calibrator.ts";
+import { Calibrator, type CalibratorOptions } from "../work/calibrator.ts";
 import { Governor } from "../work/governor.ts";
 import { specifyModel } from "../work/model-specifier.ts";
 import { type Command, type CommandContext, EXIT } from "./command.ts";
@@ -46,13 +46,41 @@ async function calibrate(context: CommandContext): Promise<number> {
   const onNote = (line: string) => stderr(`${line}\n`);
   const file = await library.obtain(config.model.name, { onProgress: () => {}, onNote, signal });
   if (!json) stdout(`calibrating ${file.name} on this board…\n`);
-  const card = await measure(config, file, log, signal);
+  const progress = json ? undefined : new SweepProgress(isTty, stderr);
+  const card = await measure(config, file, { log, signal, onProgress: progress?.update }).finally(progress?.end);
   stdout(json ? `${JSON.stringify(cardToWire(card), undefined, 2)}\n` : drawing(card));
   return EXIT.ok;
 }
 
+interface Sweep {
+  log: Logger;
+  signal: AbortSignal;
+  onProgress: CalibratorOptions["onProgress"];
+}
+
+/** One line a run; on a terminal it is written over the one before, and gone at the end. */
+export class SweepProgress {
+  readonly #isTty: boolean;
+  readonly #write: (text: string) => void;
+
+  constructor(isTty: boolean, write: (text: string) => void) {
+    this.#isTty = isTty;
+    this.#write = write;
+  }
+
+  readonly update = (done: number, most: number, { threads, sequences }: SweepRun): void => {
+    const answers = sequences === 1 ? "1 answer" : `${sequences} answers side by side`;
+    const line = `run ${done + 1} of ${most}: ${threads} ${threads === 1 ? "thread" : "threads"}, ${answers}`;
+    this.#write(this.#isTty ? `\r\x1b[K${line}` : `${line}\n`);
+  };
+
+  readonly end = (): void => {
+    if (this.#isTty) this.#write("\r\x1b[K");
+  };
+}
+
 /** The engine and a governor of our own, for as long as it takes. */
-async function measure(config: Config, file: ModelFile, log: Logger, signal: AbortSignal): Promise<CalibrationCard> {
+async function measure(config: Config, file: ModelFile, { log, signal, onProgress }: Sweep): Promise<CalibrationCard> {
   const clock = systemClock;
   const { sensorsRoot, nice } = config.governor;
   const sensors = new Sensors({ sensorsRoot, clock });
@@ -68,7 +96,7 @@ async function measure(config: Config, file: ModelFile, log: Logger, signal: Abo
     plan: { contextTokens, batchTokens, sequences, modelRung: 0 },
   });
   const cards = new CardStore(join(config.state.dir, "cards"));
-  const calibrator = new Calibrator({ engine, governor, cards, clock, log, isIdle: () => false });
+  const calibrator = new Calibrator({ engine, governor, cards, clock, log, onProgress, isIdle: () => false });
   try {
     await engine.start();
     await engine.load(spec);

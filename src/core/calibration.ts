@@ -16,7 +16,7 @@ export interface SweepRun {
   sequences: number;
 }
 
-/** What one run showed: tokens a second over the median batch. */
+/** What one run showed: tokens a second over all its full batches. */
 export interface SpeedSample extends SweepRun {
   phase: Phase;
   tokensPerSecond: number;
@@ -34,16 +34,16 @@ export interface CalibrationCard {
 }
 
 /**
- * Every thread count twice, up and then down, so that warming up or slow drift does not favour one of them; then more
- * sequences at the highest two counts. The first pass alone makes a usable curve.
+ * Every thread count twice, up and then down, so that warming up or slow drift does not favour one of them; then 2 and 4
+ * answers side by side at every count, the highest first. The first pass alone makes a usable curve.
  */
 export function planSweep(maxThreads: number, maxSequences: number): SweepRun[] {
   const counts = Array.from({ length: maxThreads }, (_, index) => index + 1);
+  const down = [...counts].reverse();
   const single = (threads: number): SweepRun => ({ threads, sequences: 1 });
-  const batched = [2, 4]
-    .filter((sequences) => sequences <= maxSequences)
-    .flatMap((sequences) => counts.slice(-2).map((threads) => ({ threads, sequences })));
-  return [...counts.map(single), ...[...counts].reverse().map(single), ...batched];
+  const sideBySide = [2, 4].filter((sequences) => sequences <= maxSequences);
+  const batched = down.flatMap((threads) => sideBySide.map((sequences) => ({ threads, sequences })));
+  return [...counts.map(single), ...down.map(single), ...batched];
 }
 
 /** Runs that a usable curve needs; the rest may be left out when the time is up. */
@@ -53,19 +53,19 @@ export function leastRuns(maxThreads: number): number {
 
 /**
  * Speeds of one run out of its batches. Batches that a fuse or an eager governor ran on other threads do not count, nor
- * do ends of the prompt, which are too short to be efficient.
+ * do ends of the prompt, which are too short to be efficient. Tokens by time, not the median batch: a thread more than the
+ * board bears shows in the few batches that wait for it, and an answer waits for those too.
  */
 export function samplesOf(run: SweepRun, steps: readonly Step[]): SpeedSample[] {
-  const speeds: Record<Phase, number[]> = { prefill: [], decode: [] };
   const longest = Math.max(0, ...steps.filter(({ phase }) => phase === "prefill").map(({ tokens }) => tokens));
-  for (const { phase, tokens, threads, ms } of steps) {
-    if (threads !== run.threads || ms <= 0) continue;
-    if (tokens !== (phase === "decode" ? run.sequences : longest)) continue;
-    speeds[phase].push((tokens * 1000) / ms);
-  }
-  return (["prefill", "decode"] as const)
-    .filter((phase) => speeds[phase].length > 0)
-    .map((phase) => ({ ...run, phase, tokensPerSecond: median(speeds[phase]) }));
+  const sizes = { prefill: longest, decode: run.sequences };
+  return (["prefill", "decode"] as const).flatMap((phase) => {
+    const counted = steps.filter(
+      (step) => step.phase === phase && step.threads === run.threads && step.tokens === sizes[phase],
+    );
+    const ms = counted.reduce((sum, step) => sum + step.ms, 0);
+    return ms > 0 ? [{ ...run, phase, tokensPerSecond: (counted.length * sizes[phase] * 1000) / ms }] : [];
+  });
 }
 
 /** The best of the passes: a disturbance only ever makes a run slower. */
@@ -143,11 +143,6 @@ function isSpeeds(value: unknown): value is Record<number, number> {
     Object.keys(value).length > 0 &&
     Object.entries(value).every(([threads, speed]) => Number(threads) >= 1 && typeof speed === "number" && speed > 0)
   );
-}
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }
 
 const round = (value: number) => Math.round(value * 10) / 10;

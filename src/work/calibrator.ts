@@ -18,7 +18,7 @@ import type { Clock, Engine, Logger, Step } from "../core/ports.ts";
 import type { Readings } from "../core/readings.ts";
 import type { Governor } from "./governor.ts";
 
-/** The whole sweep ends here, with the second pass and the batching left out on a slow board. */
+/** The whole sweep ends before this, with batching and the second pass left out on a slow board. */
 const MOST_MS = 40_000;
 /** How long the board must have been idle, and how often that is looked at. */
 const IDLE_CHECK_MS = 5000;
@@ -26,7 +26,10 @@ const IDLE_CHECK_MS = 5000;
 const CALM_CORES = 0.3;
 /** A busy board is tried again at the next idle time, not for ever. */
 const MOST_DISTURBED_RUNS = 6;
-const ANSWER_TOKENS = 20;
+/** An answer of a run: so many tokens on a fast board, fewer once there are enough of them on a slow one. */
+const MOST_TOKENS = 64;
+const ENOUGH_BATCHES = 16;
+const ENOUGH_MS = 700;
 /** About 100 tokens; the run's number in front keeps it out of every cache. */
 const PROMPT =
   " The board under the window measures the temperature of the room, of the garden and of the water in the pipes. " +
@@ -59,6 +62,8 @@ export interface CalibratorOptions {
   onlyWhenAsked?: boolean;
   /** A card was measured or found: it is published as `…/card`. */
   onCard?: (card: CalibrationCard) => void;
+  /** Before each run: how many are done, of how many at most. */
+  onProgress?: ((done: number, most: number, run: SweepRun) => void) | undefined;
 }
 
 export class Calibrator {
@@ -148,15 +153,21 @@ export class Calibrator {
   }
 
   async #measure(subject: CalibrationSubject, signal: AbortSignal): Promise<CalibrationCard> {
-    const { clock, log } = this.#options;
+    const { clock, log, onProgress } = this.#options;
     const progress = this.#progress;
     const startedMs = clock.nowMs() - progress.spentMs;
     const runs = planSweep(subject.maxThreads, subject.sequences);
     let disturbed = 0;
     for (let run = runs[progress.next]; run !== undefined; run = runs[progress.next]) {
-      if (progress.spentMs > MOST_MS && progress.next >= leastRuns(subject.maxThreads)) break;
+      // Four answers side by side take up to four times as long as one: by its slowest run a single answer is judged.
+      const nextMs = progress.longestSingleMs * run.sequences;
+      if (progress.spentMs + nextMs > MOST_MS && progress.next >= leastRuns(subject.maxThreads)) break;
+      onProgress?.(progress.next, runs.length, run);
+      const runStartedMs = clock.nowMs();
       const samples = await this.#measureRun(run, `${progress.next}.${disturbed}`, signal);
       progress.spentMs = clock.nowMs() - startedMs;
+      const singleMs = (clock.nowMs() - runStartedMs) / run.sequences;
+      progress.longestSingleMs = Math.max(progress.longestSingleMs, singleMs);
       if (samples) {
         progress.samples.push(...samples);
         progress.next++;
@@ -195,10 +206,15 @@ export class Calibrator {
   }
 
   async #answer(mark: string, signal: AbortSignal): Promise<void> {
+    const { engine, clock } = this.#options;
     const turns = [{ role: "user" as const, text: `${mark}${PROMPT}` }];
-    const job = { id: `calibration-${mark}`, turns, maxTokens: ANSWER_TOKENS, temperature: 0 };
-    const pieces = this.#options.engine.generate(job, signal)[Symbol.asyncIterator]();
-    while (!(await pieces.next()).done);
+    const job = { id: `calibration-${mark}`, turns, maxTokens: MOST_TOKENS, temperature: 0 };
+    let firstMs: number | undefined;
+    for await (const piece of engine.generate(job, signal)) {
+      firstMs ??= clock.nowMs();
+      const batches = this.#steps.filter(({ phase }) => phase === "decode").length;
+      if (piece.kind === "text" && batches >= ENOUGH_BATCHES && clock.nowMs() - firstMs >= ENOUGH_MS) return;
+    }
   }
 
   #adopt(card: CalibrationCard | undefined): void {
@@ -226,11 +242,13 @@ export class Calibrator {
 interface Progress {
   samples: SpeedSample[];
   spentMs: number;
+  /** The longest run so far, by the answer. */
+  longestSingleMs: number;
   /** Index into the sweep. */
   next: number;
 }
 
-const freshProgress = (): Progress => ({ samples: [], spentMs: 0, next: 0 });
+const freshProgress = (): Progress => ({ samples: [], spentMs: 0, longestSingleMs: 0, next: 0 });
 
 function isCalm(readings: Readings): boolean {
   return readings.foreignCores < CALM_CORES && readings.throttle?.throttled !== true;

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { drawing } from "../../../src/commands/calibrate.ts";
+import { drawing, SweepProgress } from "../../../src/commands/calibrate.ts";
 import { bars, timeline } from "../../../src/commands/terminal-plot.ts";
 
 it("draws the card: a bar a thread count, the best one marked, then answers side by side", () => {
@@ -18,6 +18,18 @@ it("draws the card: a bar a thread count, the best one marked, then answers side
   expect(text).toMatch(/2 threads {2}█{40} 174\.0 tok\/s ← best/);
   expect(text).toMatch(/1 thread {3}█{39} 33\.5 tok\/s ← best/);
   expect(text).toContain("4 answers side by side: 61 tok/s in all, 3 threads");
+});
+
+it.each([
+  [false, "run 1 of 8: 1 thread, 1 answer\nrun 2 of 8: 2 threads, 4 answers side by side\n"],
+  [true, "\r\x1b[Krun 1 of 8: 1 thread, 1 answer\r\x1b[Krun 2 of 8: 2 threads, 4 answers side by side\r\x1b[K"],
+])("says which run it is in (a terminal: %s)", (isTty, expected) => {
+  let text = "";
+  const progress = new SweepProgress(isTty, (more) => (text += more));
+  progress.update(0, 8, { threads: 1, sequences: 1 });
+  progress.update(1, 8, { threads: 2, sequences: 4 });
+  progress.end();
+  expect(text).toBe(expected);
 });
 
 it("draws nothing as nothing", () => {

@@ -26,6 +26,18 @@ describe("a sweep", () => {
     ]);
   });
 
+  it("has every count write 2 and 4 answers side by side, after the single ones and the highest count first", () => {
+    const batched = planSweep(3, 4).slice(6);
+    expect(batched.map(({ threads, sequences }) => `${threads}x${sequences}`)).toEqual([
+      "3x2",
+      "3x4",
+      "2x2",
+      "2x4",
+      "1x2",
+      "1x4",
+    ]);
+  });
+
   it("takes only as many sequences as the context has", () => {
     expect(new Set(planSweep(2, 3).map(({ sequences }) => sequences))).toEqual(new Set([1, 2]));
     expect(new Set(planSweep(2, 4).map(({ sequences }) => sequences))).toEqual(new Set([1, 2, 4]));
@@ -33,19 +45,21 @@ describe("a sweep", () => {
 });
 
 describe("samples", () => {
-  it("leave out batches on other threads and the short end of the prompt, and take the median", () => {
+  it("leave out batches on other threads and the short end of the prompt, and are tokens by time", () => {
     const step = { phase: "decode" as const, tokens: 1, threads: 2, ms: 10 };
     const samples = samplesOf({ threads: 2, sequences: 1 }, [
       { phase: "prefill", tokens: 64, threads: 2, ms: 640 },
       { phase: "prefill", tokens: 3, threads: 2, ms: 300 },
       step,
-      { ...step, ms: 20 },
+      { ...step, ms: 30 },
       step,
+      step,
+      { ...step, ms: 40 },
       { ...step, threads: 1, ms: 1 },
     ]);
     expect(samples.map(({ phase, tokensPerSecond }) => [phase, tokensPerSecond])).toEqual([
       ["prefill", 100],
-      ["decode", 100],
+      ["decode", 50],
     ]);
   });
 

@@ -4,7 +4,7 @@ import { PipitError } from "../../../src/core/errors.ts";
 import type { GenerateJob, Logger, Piece } from "../../../src/core/ports.ts";
 import type { ThreadPlan } from "../../../src/core/plan.ts";
 import type { SpeedCurve } from "../../../src/core/speed-curve.ts";
-import { type CalibrationSubject, Calibrator } from "../../../src/work/calibrator.ts";
+import { type CalibrationSubject, Calibrator, type CalibratorOptions } from "../../../src/work/calibrator.ts";
 import { readingsOf } from "../../fakes/board.ts";
 import { FakeClock } from "../../fakes/clock.ts";
 
@@ -32,6 +32,7 @@ class Bench {
   handedOver = 0;
   /** Called at the start of each answer. */
   onRun: () => void = () => {};
+  onProgress: CalibratorOptions["onProgress"];
   readonly #onlyWhenAsked: boolean;
   calibrator: Calibrator;
 
@@ -59,6 +60,7 @@ class Bench {
       log,
       isIdle: () => this.idle,
       onlyWhenAsked: this.#onlyWhenAsked,
+      onProgress: (...progress) => this.onProgress?.(...progress),
       onCard: (card) => void this.published.push(card),
     });
   }
@@ -76,8 +78,10 @@ class Bench {
     };
     step("prefill", 64, PREFILL[threads] ?? 1);
     step("prefill", 30, (PREFILL[threads] ?? 1) / 3);
-    for (let token = 0; token < job.maxTokens; token++) step("decode", 1, DECODE[threads] ?? 1);
-    yield { kind: "text", text: "story" };
+    for (let token = 0; token < job.maxTokens; token++) {
+      step("decode", 1, DECODE[threads] ?? 1);
+      yield { kind: "text", text: "story" };
+    }
   }
 }
 
@@ -87,9 +91,8 @@ beforeEach(async () => {
   await bench.calibrator.setSubject(SUBJECT);
 });
 
-const settle = async () => {
-  for (let i = 0; i < 500; i++) await Promise.resolve();
-};
+/** Until nothing is left that only waits for promises. */
+const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 describe("a calibration", () => {
   it("finds the speed of every thread count for reading and writing, and tells governor, disk and broker", async () => {
@@ -114,6 +117,23 @@ describe("a calibration", () => {
     const card = await bench.calibrator.run();
     expect(bench.runs.length).toBeLessThan(8);
     expect(Object.keys(card.curve.decode)).toEqual(["1", "2", "3", "4"]);
+  });
+
+  it("ends before its time whatever the board, once there is a curve", async () => {
+    for (const slowness of [1, 2, 3, 4, 5]) {
+      bench.slowness = slowness;
+      const { tookMs, curve } = await bench.calibrator.run();
+      expect(tookMs).toBeLessThanOrEqual(40_000);
+      expect(Object.keys(curve.decode)).toHaveLength(4);
+    }
+  });
+
+  it("says how far it is before each run", async () => {
+    const said: string[] = [];
+    bench.onProgress = (done, most, { threads, sequences }) => said.push(`${done}/${most} ${threads}x${sequences}`);
+    await bench.calibrator.run();
+    expect(said[0]).toBe("0/12 1x1");
+    expect(said.at(-1)).toBe("11/12 1x2");
   });
 
   it("is interrupted by a question and goes on where it was", async () => {
