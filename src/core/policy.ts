@@ -15,12 +15,15 @@ import type { ThreadDecision, ThreadInput, ThreadState } from "./thread-state.ts
 
 export const MOST_CHANGES = 6;
 export const CHANGE_WINDOW_MS = 60_000;
-export const FIRST_DWELL_MS = 5000;
+/** Two calm seconds are paid back by a faster answer even if every other one is regretted; then they double. */
+export const FIRST_DWELL_MS = 2000;
 export const LONGEST_DWELL_MS = 40_000;
 /** A step down this soon after a step up says that the step up was wrong. */
 const REGRET_MS = 30_000;
 const HEAT_PAUSE_MS = 1000;
 const COURTEOUS_PAUSE_MS = 250;
+/** One thread always runs; on a board without a free core high courtesy leaves it half of the time to the neighbours. */
+const COURTEOUS_REST_RATIO = 1;
 
 export function decideThreads(input: ThreadInput): ThreadDecision {
   const { readings, courtesy, curve } = input;
@@ -33,11 +36,13 @@ export function decideThreads(input: ThreadInput): ThreadDecision {
   const ceiling = Math.max(1, Math.min(most, free, heat, slow));
   const wanted = { prefill: bestThreads(curve, "prefill", ceiling), decode: bestThreads(curve, "decode", ceiling) };
 
+  const rests = courtesy === "high" && free < 1;
   const next = input.state ? paced(state, wanted, nowMs) : { ...state, threads: wanted };
   return {
     threads: next.threads,
+    restRatio: rests ? COURTEOUS_REST_RATIO : 0,
     pauseMs: state.heat ? HEAT_PAUSE_MS : courtesy === "high" && free < most ? COURTEOUS_PAUSE_MS : 0,
-    ...explain(readings, next, { most, free, heat, slow, wanted }),
+    ...explain(readings, next, { most, free, heat, slow, wanted, rests }),
     changed: !input.state || !same(next.threads, state.threads),
     state: next,
   };

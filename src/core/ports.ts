@@ -195,7 +195,7 @@ export interface Engine {
   /** Tokens of the turns as the model would read them; for limits and for checks against a reference. */
   tokenize(turns: Turn[]): Promise<number[]>;
   /** Takes effect at the next batch. */
-  setThreads(threads: ThreadPlan): void;
+  setThreads(threads: ThreadPlan, restRatio?: number): void;
   measure(): Promise<EngineReading>;
 }
 

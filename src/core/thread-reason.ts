@@ -13,6 +13,8 @@ export interface Limits {
   slow: number;
   /** What the limits together allow now; the state's threads may still wait below it. */
   wanted: ThreadPlan;
+  /** Batches rest as long as they took, out of courtesy. */
+  rests: boolean;
 }
 
 const cores = (count: number) =>
@@ -26,7 +28,8 @@ export function describeThreads({ prefill, decode }: ThreadPlan): string {
 
 export function explain(readings: Readings, state: ThreadState, limits: Limits): { cause: Cause; reason: string } {
   const { cause, why } = because(readings, state, limits);
-  return { cause, reason: `${describeThreads(state.threads)}: ${why}` };
+  const rests = limits.rests ? ", and every batch rests as long as it took" : "";
+  return { cause, reason: `${describeThreads(state.threads)}: ${why}${rests}` };
 }
 
 function because(readings: Readings, state: ThreadState, limits: Limits): { cause: Cause; why: string } {

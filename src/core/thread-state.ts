@@ -49,6 +49,8 @@ export interface ThreadDecision {
   threads: ThreadPlan;
   /** Rest before the next question: heat, and high courtesy on a busy board. */
   pauseMs: number;
+  /** Rest after each batch, in times of what the batch took: high courtesy when neighbours want every core. */
+  restRatio: number;
   cause: Cause;
   /** A sentence for replies, events and the log. */
   reason: string;

@@ -1,8 +1,9 @@
 // Threads for each batch, chosen in the one moment the library allows it: just before a batch is put together, with none
 // in flight. Also times every batch, and holds the fuse that drops to one thread when a neighbour appears mid-answer.
 import type { CustomBatchingPrioritizationStrategy, Llama } from "node-llama-cpp";
+import { systemClock } from "../core/clock.ts";
 import type { ThreadPlan } from "../core/plan.ts";
-import type { Step } from "../core/ports.ts";
+import type { Clock, Step } from "../core/ports.ts";
 
 /**
  * A decode step this much slower than the usual one blows the fuse: two spinning threads on one free core take 10 to 280
@@ -13,24 +14,33 @@ const FUSE_RATIO = 3;
 const FUSE_LEAST_MS = 40;
 /** How long a blown fuse holds; by then the governor has read the load itself. */
 const FUSE_HOLD_MS = 1000;
+/** Shorter rests are saved up: a timer is late by a millisecond or two. */
+const SHORTEST_REST_MS = 5;
+/** A cancelled question must not wait for long. */
+const LONGEST_REST_MS = 500;
 /** Weight of the newest step in the usual time of a step. */
 const USUAL_WEIGHT = 0.1;
 
 export class BatchSteering {
   readonly #llama: Llama;
   readonly #onStep: (step: Step) => void;
+  readonly #clock: Clock;
   #threads: ThreadPlan;
   #running: { phase: Step["phase"]; tokens: number; threads: number; startedMs: number } | undefined;
   #usualMs: number | undefined;
+  #restRatio = 0;
+  #owedRestMs = 0;
   #fusedUntilMs = 0;
 
-  constructor(llama: Llama, threads: ThreadPlan, onStep: (step: Step) => void) {
+  constructor(llama: Llama, threads: ThreadPlan, onStep: (step: Step) => void, clock: Clock = systemClock) {
+    this.#clock = clock;
     this.#llama = llama;
     this.#threads = threads;
     this.#onStep = onStep;
   }
 
-  setThreads(threads: ThreadPlan): void {
+  setThreads(threads: ThreadPlan, restRatio = 0): void {
+    this.#restRatio = restRatio;
     if (threads.decode !== this.#threads.decode) this.#usualMs = undefined;
     this.#threads = threads;
     this.#fusedUntilMs = 0;
@@ -61,10 +71,18 @@ export class BatchSteering {
    * alone would keep all cores it was loaded with, and spin beside any neighbour (5 ms a sentence became 500 here).
    */
   encoding<T>(run: () => Promise<T>): Promise<T> {
-    const threads = performance.now() < this.#fusedUntilMs ? 1 : this.#threads.prefill;
+    const threads = this.#clock.nowMs() < this.#fusedUntilMs ? 1 : this.#threads.prefill;
     // While a decoder's batch runs, the limit is that batch's.
     if (this.#running === undefined && this.#llama.maxThreads !== threads) this.#llama.maxThreads = threads;
     return run();
+  }
+
+  /** Before the next batch: the rest that the governor asks for after those that ended, if it asks for any. */
+  async rest(): Promise<void> {
+    if (this.#owedRestMs < SHORTEST_REST_MS) return;
+    const restMs = Math.min(LONGEST_REST_MS, this.#owedRestMs);
+    this.#owedRestMs = 0;
+    await new Promise<void>((resolve) => this.#clock.after(restMs, resolve));
   }
 
   /** Called by whoever first gets a result of the running batch. */
@@ -73,14 +91,15 @@ export class BatchSteering {
     if (running === undefined) return;
     this.#running = undefined;
     const { phase, tokens, threads, startedMs } = running;
-    const ms = performance.now() - startedMs;
+    const ms = this.#clock.nowMs() - startedMs;
     if (phase === "decode") this.#watchFuse(ms, threads);
+    this.#owedRestMs = this.#restRatio === 0 ? 0 : this.#owedRestMs + this.#restRatio * ms;
     this.#onStep({ phase, tokens, threads, ms });
   }
 
   #begin(sequences: number, tokens: number): void {
     const phase = tokens > sequences ? "prefill" : "decode";
-    const now = performance.now();
+    const now = this.#clock.nowMs();
     const threads = now < this.#fusedUntilMs ? 1 : this.#threads[phase];
     if (this.#llama.maxThreads !== threads) this.#llama.maxThreads = threads;
     this.#running = { phase, tokens, threads, startedMs: now };
@@ -88,7 +107,7 @@ export class BatchSteering {
 
   #watchFuse(ms: number, threads: number): void {
     if (threads > 1 && this.#usualMs !== undefined && ms > Math.max(FUSE_LEAST_MS, FUSE_RATIO * this.#usualMs)) {
-      this.#fusedUntilMs = performance.now() + FUSE_HOLD_MS;
+      this.#fusedUntilMs = this.#clock.nowMs() + FUSE_HOLD_MS;
       return;
     }
     if (threads !== this.#threads.decode) return;

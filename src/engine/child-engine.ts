@@ -54,7 +54,8 @@ export class ChildEngine implements Engine, HealthSource {
   /** What shall be loaded, by its place: a new child gets the same. */
   #specs = new Map<string, ModelSpec>();
   #models = new Map<string, LoadedModel>();
-  #threads: ThreadPlan | undefined;
+  /** The last word on threads: a new child gets it too. */
+  #steering: Extract<ToChild, { type: "threads" }> | undefined;
   #state: EngineStatus["state"] = "stopped";
   #deaths = 0;
   #deathsInARow = 0;
@@ -176,9 +177,9 @@ export class ChildEngine implements Engine, HealthSource {
     return this.#call("measure", null);
   }
 
-  setThreads(threads: ThreadPlan): void {
-    this.#threads = threads;
-    this.#send({ type: "threads", threads });
+  setThreads(threads: ThreadPlan, restRatio = 0): void {
+    this.#steering = { type: "threads", threads, restRatio };
+    this.#send(this.#steering);
   }
 
   async #loadIntoChild(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
@@ -207,7 +208,7 @@ export class ChildEngine implements Engine, HealthSource {
         else this.#pending.receive(message);
       });
     });
-    if (this.#threads) this.#send({ type: "threads", threads: this.#threads });
+    if (this.#steering) this.#send(this.#steering);
     for (const spec of this.#specs.values()) await this.#loadIntoChild(spec);
     if (this.#specs.size > 0) this.#state = "ready";
   }

@@ -51,7 +51,7 @@ process.on("message", (message: ToChild) => {
       running.get(message.id)?.abort(new PipitError("transient", "aborted", "cancelled between two batches"));
       return;
     case "threads":
-      host.setThreads(message.threads);
+      host.setThreads(message.threads, message.restRatio);
   }
 });
 // The native library may be in the middle of a batch: nothing to save here, so leave at once.

@@ -142,6 +142,7 @@ export class Decoder {
       await sequence.evaluateWithoutGeneratingNewTokens(batch);
       this.#batches.batchEnded();
       signal.throwIfAborted();
+      await this.#batches.rest();
     }
     return cached;
   }
@@ -169,6 +170,7 @@ export class Decoder {
         finish = "length";
         break;
       }
+      await this.#batches.rest();
     }
     this.#batches.batchEnded();
     emitText(emit, text.end());

@@ -31,7 +31,7 @@ export class ModelHost {
   /** One library for all models; a promise, so that two models that load at once share it. */
   #llama: Promise<Llama> | undefined;
   #batches: BatchSteering | undefined;
-  #threads: ThreadPlan | undefined;
+  #steering: { threads: ThreadPlan; restRatio: number } | undefined;
   #decoder: Decoder | undefined;
   /** By file. */
   readonly #encoders = new Map<string, Encoder>();
@@ -40,9 +40,9 @@ export class ModelHost {
     this.#onStep = onStep;
   }
 
-  setThreads(threads: ThreadPlan): void {
-    this.#threads = threads;
-    this.#batches?.setThreads(threads);
+  setThreads(threads: ThreadPlan, restRatio: number): void {
+    this.#steering = { threads, restRatio };
+    this.#batches?.setThreads(threads, restRatio);
   }
 
   async call(name: CallName, argument: unknown, events: CallEvents): Promise<unknown> {
@@ -91,9 +91,15 @@ export class ModelHost {
       maxThreads,
       logLevel: LlamaLogLevel.error,
     });
-    const threads = this.#threads ?? { prefill: maxThreads, decode: maxThreads };
     const llama = await this.#llama;
-    this.#batches ??= new BatchSteering(llama, threads, this.#onStep);
+    if (this.#batches === undefined) {
+      const { threads, restRatio } = this.#steering ?? {
+        threads: { prefill: maxThreads, decode: maxThreads },
+        restRatio: 0,
+      };
+      this.#batches = new BatchSteering(llama, threads, this.#onStep);
+      this.#batches.setThreads(threads, restRatio);
+    }
     // A context can only be lowered below the limit at its creation: raise it for the moment of creating.
     llama.maxThreads = maxThreads;
     return { llama, batches: this.#batches };

@@ -32,7 +32,7 @@ export type Result<Name extends CallName> = Calls[Name][1];
 export type ToChild =
   | { type: "call"; id: number; name: CallName; argument: unknown }
   | { type: "abort"; id: number }
-  | { type: "threads"; threads: ThreadPlan };
+  | { type: "threads"; threads: ThreadPlan; restRatio: number };
 
 export interface WireError {
   kind: ErrorKind;

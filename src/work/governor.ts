@@ -162,7 +162,7 @@ export class Governor {
     return () => {
       this.#handedOver = false;
       this.#steps.clear();
-      this.#engine.setThreads(this.#plan.threads);
+      this.#engine.setThreads(this.#plan.threads, this.#decision?.restRatio);
     };
   }
 
@@ -222,9 +222,10 @@ export class Governor {
     const { threads, reason, cause } = decision;
     const moved = threads.prefill !== before.prefill || threads.decode !== before.decode;
     const news = moved || (cause === "heat") !== (this.#decision?.cause === "heat");
+    const rested = decision.restRatio !== (this.#decision?.restRatio ?? 0);
     this.#decision = decision;
     this.#plan = { ...this.#plan, threads, reason: this.#shortage ? `${reason}; ${this.#shortage}` : reason };
-    if (moved && !this.#handedOver) this.#engine.setThreads(threads);
+    if ((moved || rested) && !this.#handedOver) this.#engine.setThreads(threads, decision.restRatio);
     if (!news) return;
     this.#log.info({ threads, cause }, reason);
     this.#events.onPlan?.(this.#plan, decision);

@@ -74,14 +74,14 @@ describe("a neighbour", () => {
     expect(life.at({ foreignCores: 0.45 }).threads.decode).toBe(2);
   });
 
-  it("that has left gives its core back after five calm seconds and within twenty", () => {
+  it("that has left gives its core back after two calm seconds and within five", () => {
     const life = new Life("normal", TWO_CORES);
     life.at({});
     life.during(10_000, { foreignCores: 1 });
-    const waiting = life.during(5000, {});
+    const waiting = life.during(2000, {});
     expect(waiting.threads.decode).toBe(1);
     expect(waiting.cause).toBe("recovering");
-    expect(life.during(5000, {}).threads.decode).toBe(2);
+    expect(life.during(3000, {}).threads.decode).toBe(2);
   });
 
   it("that works in bursts of a second holds the threads low instead of making them flap", () => {
@@ -117,6 +117,14 @@ describe("courtesy", () => {
     ["high", 0.2, 1],
   ] as const)("%s beside %d cores of neighbours takes %d threads", (courtesy, foreignCores, threads) => {
     expect(new Life(courtesy, TWO_CORES).during(5000, { foreignCores }).threads.decode).toBe(threads);
+  });
+
+  it("high leaves half of the time to neighbours that want every core, and says so", () => {
+    const busy = new Life("high", TWO_CORES).during(2000, { foreignCores: 2 });
+    expect(busy.restRatio).toBe(1);
+    expect(busy.reason).toBe("1 thread: neighbours use 2.0 of 2 cores, and every batch rests as long as it took");
+    expect(new Life("high", TWO_CORES).during(2000, { foreignCores: 1 }).restRatio).toBe(0);
+    expect(new Life("normal", TWO_CORES).during(2000, { foreignCores: 2 }).restRatio).toBe(0);
   });
 
   it("high rests between questions while somebody else is busy, and only then", () => {
@@ -230,7 +238,13 @@ describe("whatever happens", () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 20, maxLength: 60 }), curve, courtesy, (steps, speeds, manners) => {
         const life = new Life(manners, speeds);
-        for (const { repeat, slowMs: _, ...part } of steps) for (let i = 0; i < repeat; i++) life.at(part);
+        for (const { repeat, slowMs, ...part } of steps) {
+          for (let i = 0; i < repeat; i++) {
+            const threads = life.state?.threads.decode ?? 1;
+            const feedback = { phase: "decode" as const, threads, msPerToken: slowMs ?? 1, steps: 5 };
+            life.at(part, slowMs === undefined ? [] : [feedback]);
+          }
+        }
         for (const from of life.changes) {
           const within = life.changes.filter((at) => at >= from && at < from + CHANGE_WINDOW_MS);
           expect(within.length).toBeLessThanOrEqual(MOST_CHANGES);

@@ -3,11 +3,21 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Step } from "../../../src/core/ports.ts";
 import { BatchSteering } from "../../../src/engine/batch-steering.ts";
+import { FakeClock } from "../../fakes/clock.ts";
 
 function steering(threads = { prefill: 4, decode: 2 }) {
   const llama = { maxThreads: 8 };
   const steps: Step[] = [];
-  return { llama, steps, batches: new BatchSteering(llama as Llama, threads, (step) => steps.push(step)) };
+  const clock = new FakeClock();
+  const batches = new BatchSteering(llama as Llama, threads, (step) => steps.push(step), clock);
+  /** One batch that writes a token and takes so long; returns the threads it ran on. */
+  const write = (ms: number) => {
+    batches.prioritize({ items: [item(1)], size: 64 });
+    clock.advance(ms);
+    batches.batchEnded();
+    return llama.maxThreads;
+  };
+  return { llama, steps, clock, batches, write };
 }
 
 const item = (tokens: number): BatchItem => ({
@@ -41,6 +51,46 @@ describe("steering between batches", () => {
       ["prefill", 30, 4],
       ["decode", 1, 2],
     ]);
+  });
+
+  test("drops to one thread after a single step that collided, for a second", () => {
+    const { clock, write } = steering();
+    for (let token = 0; token < 10; token++) expect(write(10)).toBe(2);
+    expect(write(400)).toBe(2);
+    expect(write(15)).toBe(1);
+    clock.advance(900);
+    expect(write(100)).toBe(1);
+    expect(write(10)).toBe(2);
+  });
+
+  test("takes no step for a collision that is only a little slow, or slow on one thread", () => {
+    const two = steering();
+    for (let token = 0; token < 10; token++) two.write(10);
+    two.write(25);
+    expect(two.write(10)).toBe(2);
+    const one = steering({ prefill: 1, decode: 1 });
+    for (let token = 0; token < 10; token++) one.write(10);
+    one.write(400);
+    expect(one.write(10)).toBe(1);
+  });
+
+  test("rests as long as the batches took where courtesy asks for it, in pieces that a timer can keep", async () => {
+    const { batches, clock, write } = steering();
+    batches.setThreads({ prefill: 1, decode: 1 }, 1);
+    write(3);
+    await batches.rest();
+    write(4);
+    let rested = false;
+    const rest = batches.rest().then(() => (rested = true));
+    clock.advance(6);
+    await Promise.resolve();
+    expect(rested).toBe(false);
+    clock.advance(1);
+    await rest;
+    batches.setThreads({ prefill: 1, decode: 1 }, 0);
+    write(100);
+    await batches.rest();
+    expect(clock.pending).toBe(0);
   });
 
   test("lets a short question go on beside a long prompt", () => {

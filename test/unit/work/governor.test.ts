@@ -13,6 +13,7 @@ let board: Partial<Readings>;
 let reads: number;
 let watched: (number | undefined)[];
 let told: ThreadPlan[];
+let rests: (number | undefined)[];
 let events: string[];
 let governor: Governor;
 
@@ -22,6 +23,7 @@ beforeEach(() => {
   reads = 0;
   watched = [];
   told = [];
+  rests = [];
   events = [];
   governor = governorOf();
 });
@@ -34,7 +36,10 @@ const governorOf = (more: Partial<GovernorOptions> = {}) =>
       read: () => readingsOf({ windowMs: reads++ === 0 ? 0 : 250, ...board, atMs: clock.nowMs() }),
       watchChild: (pid) => void watched.push(pid),
     },
-    engine: { status: { state: "ready", deaths: 0, pid: 4711 }, setThreads: (threads) => void told.push(threads) },
+    engine: {
+      status: { state: "ready", deaths: 0, pid: 4711 },
+      setThreads: (threads, restRatio) => (told.push(threads), void rests.push(restRatio)),
+    },
     plan: { contextTokens: 1024, batchTokens: 64, sequences: 1, modelRung: 0 },
     events: { onPlan: (plan) => void events.push(plan.reason) },
     ...more,
@@ -121,6 +126,19 @@ describe("the governor", () => {
     clock.advance(250);
     expect(governor.current.threads.decode).toBe(2);
     plain.end();
+  });
+
+  it("has batches rest while a question of high courtesy runs beside neighbours that want every core", async () => {
+    board = { affinityCores: 2, foreignCores: 2 };
+    await governor.start();
+    clock.advance(250);
+    const polite = governor.forQuestion("high");
+    clock.advance(250);
+    expect(rests.at(-1)).toBe(1);
+    polite.end();
+    governor.forQuestion("normal");
+    clock.advance(250);
+    expect(rests.at(-1)).toBe(0);
   });
 
   it("obeys a thread count of the configuration whatever the board says", async () => {
