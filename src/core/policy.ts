@@ -17,7 +17,8 @@ export const MOST_CHANGES = 6;
 export const CHANGE_WINDOW_MS = 60_000;
 /** Two calm seconds are paid back by a faster answer even if every other one is regretted; then they double. */
 export const FIRST_DWELL_MS = 2000;
-export const LONGEST_DWELL_MS = 40_000;
+/** A core that neighbours have really left is used again within 20 s, whatever was regretted before. */
+export const LONGEST_DWELL_MS = 16_000;
 /** A step down this soon after a step up says that the step up was wrong. */
 const REGRET_MS = 30_000;
 const HEAT_PAUSE_MS = 1000;

@@ -234,6 +234,23 @@ describe("whatever happens", () => {
     );
   });
 
+  it("a core that neighbours have left is used again within 20 s, unless the minute has had its changes", () => {
+    const visit = fc.record({
+      foreignCores: fc.double({ min: 0, max: 4, noNaN: true }),
+      repeat: fc.integer({ min: 1, max: 60 }),
+    });
+    fc.assert(
+      fc.property(fc.array(visit, { minLength: 1, maxLength: 40 }), courtesy, (visits, manners) => {
+        const life = new Life(manners, TWO_CORES);
+        for (const { repeat, foreignCores } of visits) life.during(250 * repeat, { foreignCores });
+        const spent = life.changes.filter((at) => at > life.nowMs - CHANGE_WINDOW_MS).length > MOST_CHANGES - 2;
+        life.during(spent ? CHANGE_WINDOW_MS : 20_000, {});
+        expect(life.at({}).threads).toEqual({ prefill: 2, decode: 2 });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   it(`no minute sees more than ${MOST_CHANGES} changes`, () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 20, maxLength: 60 }), curve, courtesy, (steps, speeds, manners) => {
