@@ -34,8 +34,8 @@ export interface CalibrationCard {
 }
 
 /**
- * Every thread count twice, up and then down, so that warming up or slow drift does not favour one of them; then 2 and 4
- * answers side by side at every count, the highest first. The first pass alone makes a usable curve.
+ * Every thread count three times, up, down and up, so that warming up or slow drift does not favour one of them; then 2 and
+ * 4 answers side by side at every count, the highest first. The first pass alone makes a usable curve.
  */
 export function planSweep(maxThreads: number, maxSequences: number): SweepRun[] {
   const counts = Array.from({ length: maxThreads }, (_, index) => index + 1);
@@ -43,7 +43,7 @@ export function planSweep(maxThreads: number, maxSequences: number): SweepRun[] 
   const single = (threads: number): SweepRun => ({ threads, sequences: 1 });
   const sideBySide = [2, 4].filter((sequences) => sequences <= maxSequences);
   const batched = down.flatMap((threads) => sideBySide.map((sequences) => ({ threads, sequences })));
-  return [...counts.map(single), ...down.map(single), ...batched];
+  return [...counts.map(single), ...down.map(single), ...counts.map(single), ...batched];
 }
 
 /** Runs that a usable curve needs; the rest may be left out when the time is up. */

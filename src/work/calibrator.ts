@@ -18,7 +18,7 @@ import type { Clock, Engine, Logger, Step } from "../core/ports.ts";
 import type { Readings } from "../core/readings.ts";
 import type { Governor } from "./governor.ts";
 
-/** The whole sweep ends before this, with batching and the second pass left out on a slow board. */
+/** The whole sweep ends before this, with batching and later passes left out on a slow board. */
 const MOST_MS = 40_000;
 /** How long the board must have been idle, and how often that is looked at. */
 const IDLE_CHECK_MS = 5000;

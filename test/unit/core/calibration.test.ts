@@ -19,15 +19,16 @@ const CARD: CalibrationCard = {
 };
 
 describe("a sweep", () => {
-  it("covers one core with two runs", () => {
+  it("covers one core with three runs", () => {
     expect(planSweep(1, 1)).toEqual([
+      { threads: 1, sequences: 1 },
       { threads: 1, sequences: 1 },
       { threads: 1, sequences: 1 },
     ]);
   });
 
   it("has every count write 2 and 4 answers side by side, after the single ones and the highest count first", () => {
-    const batched = planSweep(3, 4).slice(6);
+    const batched = planSweep(3, 4).slice(9);
     expect(batched.map(({ threads, sequences }) => `${threads}x${sequences}`)).toEqual([
       "3x2",
       "3x4",
