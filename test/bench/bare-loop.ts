@@ -1,5 +1,7 @@
 // The least that can generate: one evaluate loop in a process set up like the engine's child. Prints the milliseconds that
-// each run of `tokens` tokens took, as JSON. Arguments: model path, threads, tokens, runs.
+// each run of `tokens` tokens took, as JSON. Arguments: model path, threads, tokens, runs. `PIPIT_BENCH_PIN` names the core
+// that the JavaScript thread, and it alone, is pinned to.
+import { execFileSync } from "node:child_process";
 import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
 
 const [modelPath = "", threads = "2", tokens = "128", runs = "1"] = process.argv.slice(2);
@@ -19,6 +21,9 @@ const prompt = model.tokenize(
   true,
 );
 await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(0, -1));
+// The pool's thread exists by now and keeps its affinity.
+const pin = process.env["PIPIT_BENCH_PIN"];
+if (pin !== undefined) execFileSync("taskset", ["-cp", pin, String(process.pid)]);
 
 const times: number[] = [];
 for (let run = 0; run < Number(runs); run += 1) {

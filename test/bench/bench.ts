@@ -11,13 +11,46 @@ export interface Row {
   baseline_name?: string;
   /** What is not in the numbers: how it was measured, why a baseline is absent. */
   note?: string;
+  /** What the row was made from, by name, in the unit of the baseline. */
+  values?: Record<string, number>;
+  /** Which part of the benchmark it belongs to. */
+  part?: string;
+}
+
+/** Values over the time of a case, for its picture. */
+export interface Series {
+  case: string;
+  part?: string;
+  /** Middle of each interval, from the begin of the case. */
+  atMs: number[];
+  lines: Record<string, number[]>;
+  /** What happened, and when. */
+  marks: { atMs: number; text: string }[];
+}
+
+/** What `--json` keeps. */
+export interface Results {
+  bench: string;
+  machine: string;
+  date: string;
+  rows: Row[];
+  series?: Series[];
+}
+
+/** Takes each row and series as soon as it is measured. */
+export interface Report {
+  (row: Row): void;
+  series(series: Series): void;
 }
 
 export interface Bench {
   name: string;
   summary: string;
-  /** Reports each row as soon as it is measured. */
-  run(report: (row: Row) => void): Promise<void>;
+  /** Parts that `--only` can choose from; without them the benchmark is one piece. */
+  parts?: readonly string[];
+  run(report: Report, only: readonly string[]): Promise<void>;
+  /** An SVG of the results, kept beside the JSON. */
+  picture?(results: Results): string;
 }
 
 /** Whether a row reaches its target; undefined without one. */
@@ -40,5 +73,5 @@ export function quantile(values: readonly number[], share: number): number {
   const position = (sorted.length - 1) * share;
   const below = sorted[Math.floor(position)] ?? NaN;
   const above = sorted[Math.ceil(position)] ?? NaN;
-  return below + (above - below) * (position - Math.floor(position));
+  return below === above ? below : below + (above - below) * (position - Math.floor(position));
 }

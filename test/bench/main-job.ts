@@ -96,7 +96,7 @@ async function speed(agent: Agent, model: string, report: (row: Row) => void): P
 async function settled<Result>(agent: Agent, measure: () => Promise<Result>): Promise<Result> {
   for (let attempt = 0; attempt < 40; attempt += 1) {
     const { reply } = await agent.ask({ text: "Hello", max_tokens: 8 });
-    if (reply.plan.threads >= 2) break;
+    if (!/neighbours|calm for/.test(reply.plan.reason)) break;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
   return measure();

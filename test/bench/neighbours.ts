@@ -1,7 +1,6 @@
 // Neighbours for benchmarks: programs that take CPU time in a known way, and one that wants to be on time.
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { quantile } from "./bench.ts";
 
 /** A process that uses a whole core until it is stopped. */
 export class Hog {
@@ -70,8 +69,8 @@ const TICKER = `
   next();
 `;
 
-/** Lateness of a task that wakes ten times a second, its 99th percentile in ms, measured for so long. */
-export async function latenessP99(forMs: number): Promise<number> {
+/** How late a task that wakes ten times a second was each time, in ms, over so long. */
+export async function lateness(forMs: number): Promise<number[]> {
   const child = spawn(process.execPath, ["-e", TICKER], { stdio: ["ignore", "pipe", "ignore"] });
   let text = "";
   child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
@@ -79,5 +78,5 @@ export async function latenessP99(forMs: number): Promise<number> {
   const gone = new Promise((resolve) => child.once("exit", resolve));
   child.kill("SIGKILL");
   await gone;
-  return quantile(text.trim().split("\n").slice(5, -1).map(Number), 0.99);
+  return text.trim().split("\n").slice(5, -1).map(Number);
 }
