@@ -8,7 +8,7 @@
 // - up only after calm, for a time that doubles whenever the step up proves wrong (a bursty neighbour);
 // - at most 6 changes in any minute: the sixth goes to a single thread, below which nothing can be asked.
 import type { ThreadPlan } from "./plan.ts";
-import { bestThreads } from "./speed-curve.ts";
+import { bestThreads, type Phase } from "./speed-curve.ts";
 import { foreignMeanOf, freeThreads, heatCapOf, slowCapOf } from "./thread-limits.ts";
 import { explain } from "./thread-reason.ts";
 import type { ThreadDecision, ThreadInput, ThreadState } from "./thread-state.ts";
@@ -28,14 +28,17 @@ const COURTEOUS_REST_RATIO = 1;
 
 export function decideThreads(input: ThreadInput): ThreadDecision {
   const { readings, courtesy, curve } = input;
+  const { allowedCores } = readings;
   const nowMs = readings.atMs;
   const state = remember(input);
-  const most = Math.max(1, Math.floor(readings.allowedCores));
+  // A part of a core, which only a quota leaves, is for a thread that the calibration says is worth it.
+  const most = Math.max(1, curve ? Math.ceil(allowedCores) : Math.floor(allowedCores));
   const free = freeThreads(readings, state.foreignMean, courtesy);
   const heat = state.heat ? Math.max(1, Math.floor(most / 2)) : most;
   const slow = state.slow && nowMs < state.slow.untilMs ? state.slow.threads : most;
   const ceiling = Math.max(1, Math.min(most, free, heat, slow));
-  const wanted = { prefill: bestThreads(curve, "prefill", ceiling), decode: bestThreads(curve, "decode", ceiling) };
+  const best = (phase: Phase) => bestThreads(curve, phase, ceiling, Math.min(ceiling, allowedCores));
+  const wanted = { prefill: best("prefill"), decode: best("decode") };
 
   const rests = courtesy === "high" && free < 1;
   const next = input.state ? paced(state, wanted, nowMs) : { ...state, threads: wanted };

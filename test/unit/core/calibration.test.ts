@@ -100,6 +100,15 @@ describe("the best thread count", () => {
     expect(bestThreads({ prefill: { 1: 1 }, decode }, "decode", most)).toBe(best);
   });
 
+  it.each([
+    [1, 1.02],
+    [2, 1.5],
+    [2, 2],
+  ])("is %d where a quota gives %d cores, of two that are twice as fast as one", (best, cores) => {
+    const curve = { prefill: { 1: 100, 2: 195 }, decode: { 1: 1 } };
+    expect(bestThreads(curve, "prefill", 2, cores)).toBe(best);
+  });
+
   it("is a guess without a curve, and nothing is expected then", () => {
     expect(bestThreads(undefined, "prefill", 4)).toBe(4);
     expect(bestThreads(undefined, "decode", 4)).toBe(2);

@@ -10,6 +10,8 @@ import { readingsOf } from "../../fakes/board.ts";
 const TWO_CORES: SpeedCurve = { prefill: { 1: 130, 2: 250 }, decode: { 1: 57, 2: 90 } };
 const PI_5: SpeedCurve = { prefill: { 1: 93, 2: 174, 3: 233, 4: 290 }, decode: { 1: 32.4, 2: 33.8, 3: 29.4, 4: 27 } };
 
+const EQUAL: SpeedCurve = { prefill: { 1: 255, 2: 470 }, decode: { 1: 138, 2: 141 } };
+
 /** A governor's life in steps of 250 ms: each call of `at` feeds one reading. */
 class Life {
   state: ThreadState | undefined;
@@ -51,6 +53,9 @@ describe("the first decision", () => {
     ["one thread when neighbours use everything", { affinityCores: 2, foreignCores: 2 }, TWO_CORES, 1, 1],
     ["one thread under a quota of half a core", { affinityCores: 2, quotaCores: 0.5 }, TWO_CORES, 1, 1],
     ["whole cores of a quota", { affinityCores: 4, quotaCores: 2.5 }, undefined, 2, 2],
+    ["a thread for half a core where it is worth it", { affinityCores: 2, quotaCores: 1.5 }, TWO_CORES, 2, 2],
+    ["no thread for half a core where it is not", { affinityCores: 2, quotaCores: 1.5 }, EQUAL, 2, 1],
+    ["no thread for a tenth of a core", { affinityCores: 2, quotaCores: 1.02 }, TWO_CORES, 1, 1],
     ["half the cores of a hot board", { affinityCores: 4, temperatureC: 82 }, PI_5, 2, 2],
   ])("takes %s", (_, part, curve, prefill, decode) => {
     const decision = new Life("normal", curve).at(part);
@@ -211,7 +216,7 @@ describe("whatever happens", () => {
   const curve = fc.constantFrom(undefined, TWO_CORES, PI_5);
   const courtesy = fc.constantFrom<Courtesy>("low", "normal", "high");
 
-  it("threads stay between 1 and the whole allowed cores, and a sentence says why", () => {
+  it("threads stay between 1 and the allowed cores, whole ones without a calibration, and a sentence says why", () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 30 }), curve, courtesy, (steps, speeds, manners) => {
         const life = new Life(manners, speeds);
@@ -220,7 +225,8 @@ describe("whatever happens", () => {
             slowMs === undefined ? [] : [{ phase: "decode" as const, threads: 2, msPerToken: slowMs, steps: 5 }];
           for (let i = 0; i < repeat; i++) {
             const { threads, reason } = life.at(part, feedback);
-            const most = Math.max(1, Math.floor(Math.min(part.affinityCores, part.quotaCores ?? Infinity)));
+            const allowed = Math.min(part.affinityCores, part.quotaCores ?? Infinity);
+            const most = Math.max(1, speeds ? Math.ceil(allowed) : Math.floor(allowed));
             for (const count of [threads.prefill, threads.decode]) {
               expect(Number.isInteger(count)).toBe(true);
               expect(count).toBeGreaterThanOrEqual(1);
