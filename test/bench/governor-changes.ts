@@ -5,7 +5,7 @@ import { median, type Report } from "./bench.ts";
 import type { GovernorRig } from "./governor-rig.ts";
 import { besideHogs, bursts, Hog } from "./neighbours.ts";
 
-const ROUNDS = 5;
+const ROUNDS = 4;
 /** A step longer than this beside a hog is a collision of threads. */
 const SLOW_MS = 40;
 
@@ -56,7 +56,7 @@ export async function arrival(rig: GovernorRig, report: Report): Promise<void> {
 
 /** A hog leaves in the middle of an answer. */
 export async function departure(rig: GovernorRig, report: Report): Promise<void> {
-  const WATCHED_MS = 12_000;
+  const WATCHED_MS = 10_000;
   const calm = (await rig.against(3)).decode.best;
   await rig.inVariants(async (settings) => {
     const { variant, file } = settings;

@@ -6,9 +6,9 @@ import { type Compared, type GovernorRig, modelPath, SETTLE_MS } from "./governo
 import { defaultsTokensPerSecond } from "./library-defaults.ts";
 import { besideHogs } from "./neighbours.ts";
 
-const ROUNDS = 7;
+const ROUNDS = 5;
 /** One and two threads are within noise of each other here: the best of few rounds would be luck. */
-const IDLE_ROUNDS = 20;
+const IDLE_ROUNDS = 15;
 
 export async function idle(rig: GovernorRig, report: Report): Promise<void> {
   rig.beginTrace();

@@ -19,7 +19,7 @@ const VARIANTS: { name: string; pool: number; before?: string[]; pinned?: string
   // Compute threads inherit the pool thread's affinity, so that one cannot be pinned; the JavaScript thread can.
   { name: "pool of 1, JavaScript thread on core 0", pool: 1, pinned: "0" },
 ];
-const ROUNDS = 5;
+const ROUNDS = 3;
 const TOKENS = 64;
 
 /** In turns, so that drift of the machine hits all alike. */

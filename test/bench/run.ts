@@ -41,13 +41,14 @@ const report: Report = Object.assign(
   (row: Row) => {
     rows.push(row);
     console.log(line(row));
+    if (values.json) keep(values.json);
   },
   { series: (one: Series) => void series.push(one) },
 );
 await bench.run(report, only);
-if (values.json) keep(values.json);
 process.exit(rows.some((row) => reaches(row) === false) ? 1 : 0);
 
+/** After every row, so that a run that is cut short leaves what it measured. */
 function keep(file: string): void {
   const before = only.length > 0 && existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Results) : undefined;
   const measured = new Set(only);
