@@ -68,7 +68,7 @@ function barsOf(name: string, row: Row, rows: Row[]): Bar[] {
   const { governed = NaN, ...fixed } = row.values ?? {};
   const defaults = rows.find((one) => one.case === `${name}: governed / library's defaults`)?.baseline;
   const counts = Object.entries(fixed).map(([label, value]) => ({
-    name: `${label.replace("fixed ", "")} fixed`,
+    name: label.replace("fixed", "fixed at"),
     value,
     colour: value === row.baseline ? COLOURS.best : COLOURS.other,
   }));
