@@ -84,8 +84,14 @@ process.exit(code !== 0 || runs.some(({ missed }) => missed.length > 0) ? 1 : 0)
 function vitest() {
   const projects = ["chaos", "unit", "fuzz"].flatMap((name) => ["--project", name]);
   const filters = names.flatMap((name) => RUNS[name].files);
-  const reporters = ["--reporter=verbose", "--reporter=json", `--outputFile.json=${files.results}`];
-  const child = spawn("npx", ["vitest", "run", ...projects, ...reporters, "--disable-console-intercept", ...filters], {
+  // A filter behind a flag without a value would be taken for its value.
+  const options = [
+    "--disable-console-intercept",
+    "--reporter=verbose",
+    "--reporter=json",
+    `--outputFile.json=${files.results}`,
+  ];
+  const child = spawn("npx", ["vitest", "run", ...options, ...projects, ...filters], {
     stdio: "inherit",
     env: {
       ...process.env,
