@@ -17,6 +17,8 @@ export interface ChaosAgentOptions {
 }
 
 export const DEVICE = "chaos";
+/** What is late on a busy machine is not to count as lost, nor as `expired`. */
+const DEADLINE_MS = "600000";
 /** An agent that has not stopped by now never will. */
 const STOP_MS = 15_000;
 
@@ -74,6 +76,7 @@ export class ChaosAgent {
         PIPIT_DEVICE_ID: DEVICE,
         PIPIT_STATE_DIR: this.stateDir,
         PIPIT_LOG_FORMAT: "json",
+        PIPIT_ANSWER_DEADLINE_MS: DEADLINE_MS,
         ...standIn,
         ...env,
       },
