@@ -137,6 +137,8 @@ function figuresOfFuzzing() {
       size,
       seed,
       figures,
+      targets: {},
+      missed: [],
       passed: true,
       seconds: Math.round(ms / 1000),
     };

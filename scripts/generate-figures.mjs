@@ -16,7 +16,8 @@ const figures = existsSync(folder)
   : [];
 const benches = figures.filter(({ rows }) => rows).map(table);
 write("README.md", "figures", benches.length === 0 ? "" : `\n## Measured\n\n${benches.join("\n")}\n`);
-const runs = figures.flatMap(({ runs = [] }) => runs);
+// SECURITY.md has a table of the readers that are fuzzed.
+const runs = figures.flatMap(({ runs = [] }) => runs).filter(({ run }) => run !== "fuzz");
 write("docs/reliability.md", "chaos", runs.length === 0 ? "" : `\n${chaosTable(runs)}\n`);
 
 /** Puts the section between `<!-- mark: … -->` and `<!-- /mark -->`. */

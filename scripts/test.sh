@@ -28,7 +28,7 @@ check "lint" npx eslint src test
 check "format" npx prettier --check --log-level warn src test
 check "generated documents" node scripts/generate-config-docs.mjs --check
 
-projects=(--project unit --project fuzz --project integration --project model)
+projects=(--project unit --project fuzz --project integration --project model --project chaos)
 if [ -n "${PIPIT_TEST_SYSTEM:-}" ]; then projects+=(--project system); fi
 results=.cache/test-results.json
 mkdir -p .cache && rm -f "$results"

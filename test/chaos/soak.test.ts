@@ -15,6 +15,8 @@ const WARM_UP_QUESTIONS = 1_000;
 /** A long run is not to keep the machine from other work. */
 const EVERY_MS = MINUTES > 10 ? 4_000 : 1_000;
 const CUT_EVERY = 60;
+/** In five minutes a heap still settles (10 measured for the daemon); this is 16 kB for every request and no settling. */
+const LEAK_MB_PER_HOUR = 60;
 const MIB = 2 ** 20;
 
 interface Probe {
@@ -68,6 +70,7 @@ chaos("an ordinary day", () => {
     expect(tally.doubled).toEqual([]);
     const { ok = 0, bad_request = 0, cancelled = 0 } = tally.byStatus;
     expect(ok + bad_request + cancelled).toBe(tally.asked);
+    for (const process of [daemon, child]) expect(growthMbPerHour(live(process))).toBeLessThan(LEAK_MB_PER_HOUR);
   });
 });
 
