@@ -15,9 +15,10 @@ import { FileJournal } from "./journal/file-journal.ts";
 import { MemoryJournal } from "./journal/memory-journal.ts";
 import { Governance } from "./governance.ts";
 import { brokerOptionsOf, linkOptionsOf } from "./link-options.ts";
-import { createModelKeepers, type ModelKeepers } from "./model-keepers.ts";
+import { ModelKeepers } from "./model-keepers.ts";
 import { EmbeddedBroker } from "./mqtt/embedded-broker.ts";
 import { MqttLink } from "./mqtt/link.ts";
+import { Announcements } from "./work/announcements.ts";
 import { Controls } from "./work/controls.ts";
 import { Inbox } from "./work/inbox.ts";
 import { Outbox } from "./work/outbox.ts";
@@ -26,6 +27,7 @@ import { PipelineHealth } from "./work/pipeline-health.ts";
 import { routesOf } from "./work/routes.ts";
 import { stateJson, summaryLine } from "./work/state.ts";
 import { StatePublisher } from "./work/state-publisher.ts";
+import { Sessions } from "./work/sessions.ts";
 import { Tasks } from "./work/tasks.ts";
 
 /** How the engine words a death by SIGKILL. */
@@ -59,6 +61,7 @@ export class Rooms {
   onSummary: (summary: string) => void = () => {};
   #childEngine: ChildEngine | undefined;
   readonly #options: AppOptions;
+  readonly #announcements: Announcements;
   readonly #startedMs: number;
   readonly #classification: Classification;
   readonly #tasks: Tasks;
@@ -69,20 +72,22 @@ export class Rooms {
     this.#options = options;
     this.#startedMs = clock.nowMs();
     this.topics = topicsOf(config.device.baseTopic, config.device.id);
+    const publishNow = (message: OutgoingMessage) => this.#publish(message);
+    this.#announcements = new Announcements({ eventTopic: this.topics.event, publish: publishNow, clock, log });
     this.engine = this.#createEngine();
     this.governance = this.#createGovernance();
     const routes = routesOf(this.topics, config);
     const definitions = classifiersOf(config, routes);
     this.models = this.#createModelKeepers(definitions.flatMap(({ model }) => model ?? []));
     this.journal = this.#createJournal();
-    this.outbox = new Outbox(this.journal, { publish: (message) => this.#publish(message) }, clock, log);
+    this.outbox = new Outbox(this.journal, { publish: publishNow }, clock, log);
     const ownFilters = [
       ...routes.map(({ filter }) => withoutShare(filter)),
       this.topics.cancel,
       `${this.topics.control}/#`,
     ];
     const { engine, models } = this;
-    const tell = (event: string, fields: object) => this.#tell(event, fields);
+    const tell = (event: string, fields: object) => this.#announcements.event(event, fields);
     this.#classification = new Classification({ config, definitions, engine, models, tell, clock, log });
     this.#tasks = this.#createTasks();
     this.pipeline = new Pipeline(
@@ -95,7 +100,7 @@ export class Rooms {
       },
       { tasks: this.#tasks, journal: this.journal, outbox: this.outbox, clock, log },
     );
-    const publish = (message: OutgoingMessage) => this.#publishLater(message);
+    const { publish } = this.#announcements;
     const controls = this.#createControls();
     this.inbox = new Inbox(
       { topics: this.topics, routes },
@@ -159,7 +164,8 @@ export class Rooms {
         streamIntervalMs: config.answer.streamIntervalMs,
         threshold: config.classify.threshold,
         models: this.models,
-        publish: (message) => this.#publishLater(message),
+        sessions: new Sessions({ ...config.sessions, idleMs: config.sessions.idleS * 1000 }, clock),
+        publish: this.#announcements.publish,
         onClassified: ({ id, text }, { classifier, label, labels }) =>
           feedback.remember(id, { classifier, text, predicted: labels?.join(", ") ?? label }),
       },
@@ -175,8 +181,8 @@ export class Rooms {
       onStep: (step) => this.governance.onStep(step),
       onDeath: (reason) => {
         // Nobody here kills it: this was the kernel, or somebody at the board.
-        if (reason === KILLED) for (const keeper of this.models.all) keeper.noteKill();
-        this.#tell("engine_died", { reason });
+        this.models.noteDeath(reason === KILLED);
+        this.#announcements.event("engine_died", { reason });
         this.#changed();
       },
     };
@@ -193,10 +199,11 @@ export class Rooms {
       isIdle: () => this.pipeline.isIdle,
       onPlan: (plan, cause) => {
         const { threads, reason } = plan;
-        this.#tell("plan", { threads: threads.decode, threads_prefill: threads.prefill, cause, reason });
+        this.#announcements.event("plan", { threads: threads.decode, threads_prefill: threads.prefill, cause, reason });
         this.#changed();
       },
-      onCard: (card) => this.#publishJson(this.topics.card, cardToWire(card), true),
+      onCard: (card) => this.#announcements.json(this.topics.card, cardToWire(card), true),
+      onWarning: (warning) => this.#announcements.event("warning", warning),
       clock,
       log,
     });
@@ -204,20 +211,21 @@ export class Rooms {
 
   #createModelKeepers(encoders: readonly string[]): ModelKeepers {
     const { config, log, clock } = this.#options;
-    return createModelKeepers({
+    return new ModelKeepers({
       config,
       encoders,
       engine: this.engine,
-      readings: () => this.governance.readings,
-      onDecoderPlan: (spec, file, rung, shortage) => this.governance.plan(spec, file, rung, shortage),
+      readings: (fresh) => this.governance.readings(fresh),
+      tokens: () => this.governance.tokens,
+      onDecoderPlan: (plan) => this.governance.plan(plan),
       isIdle: () => this.pipeline.isIdle,
+      stopQuestions: () => this.pipeline.stopQuestions(),
+      interruptCalibration: () => this.governance.calibrator.interrupt(),
       onChange: (state) => {
-        if (state.state === "failed") this.#tell("model_failed", { model: state.name, reason: state.error.message });
-        if (state.state === "ready") {
-          this.#tasks.modelChanged();
-          this.#tell("model_ready", { model: state.name });
-        }
-        if (state === this.models.decoder.state) this.governance.modelChanged(state.state === "ready");
+        const isDecoder = state === this.models.decoder.state;
+        this.#announcements.model(state, isDecoder ? this.governance.governor.current.modelReason : undefined);
+        if (state.state === "ready") this.#tasks.modelChanged();
+        if (isDecoder) this.governance.modelChanged(state.state === "ready");
         this.#changed();
       },
       clock,
@@ -280,26 +288,8 @@ export class Rooms {
     this.onSummary(this.summary);
   }
 
-  /** A line on `…/event`; lost without a link, which is what events are. */
-  #tell(event: string, fields: object): void {
-    const at = new Date(this.#options.clock.wallMs()).toISOString();
-    this.#publishJson(this.topics.event, { event, at, ...fields }, false);
-  }
-
-  #publishJson(topic: string, body: object, retain: boolean): void {
-    const payload = new TextEncoder().encode(JSON.stringify(body));
-    this.#publishLater({ topic, payload, retain, contentType: "application/json", text: true });
-  }
-
   async #publish(message: OutgoingMessage): Promise<void> {
     if (!this.#link) throw toError("the link has not started");
     await this.#link.publish(message);
-  }
-
-  /** For what is worth sending but not worth keeping. */
-  #publishLater(message: OutgoingMessage): void {
-    this.#publish(message).catch((error: unknown) => {
-      this.#options.log.debug({ topic: message.topic, reason: toError(error).message }, "not published");
-    });
   }
 }

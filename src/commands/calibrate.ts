@@ -93,7 +93,7 @@ async function measure(config: Config, file: ModelFile, { log, signal, onProgres
     log,
     sensors,
     engine,
-    plan: { contextTokens, batchTokens, sequences, modelRung: 0 },
+    plan: { contextTokens, batchTokens, sequences, modelRung: 0, modelReason: "" },
   });
   const cards = new CardStore(join(config.state.dir, "cards"));
   const calibrator = new Calibrator({ engine, governor, cards, clock, log, onProgress, isIdle: () => false });

@@ -10,11 +10,10 @@ import type { Logger, ModelSpec, Piece } from "../core/ports.ts";
 import { Sensors } from "../device/sensors.ts";
 import { ChildEngine } from "../engine/child-engine.ts";
 import { createLogger } from "../logger.ts";
-import { ENCODER_SHAPE } from "../model-keepers.ts";
 import { ModelLibrary } from "../models/library.ts";
 import { canSendDirectly } from "../systemd/datagram.ts";
 import { version } from "../version.ts";
-import { specifyModel } from "../work/model-specifier.ts";
+import { ENCODER_SHAPE, specifyModel } from "../work/model-specifier.ts";
 import { type Command, EXIT } from "./command.ts";
 
 interface SelfTest {

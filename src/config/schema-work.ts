@@ -109,6 +109,30 @@ export const answer = {
   }),
 };
 
+export const sessions = {
+  max: integer({
+    doc: "Most conversations that are remembered, in memory only; one sender gets a quarter of the places.",
+    min: 1,
+    max: 10_000,
+    zero: "none: `session` in a request is ignored",
+    default: 64,
+  }),
+  max_bytes: integer({
+    doc: "Most bytes of text of one conversation; the oldest turns fall out.",
+    min: 256,
+    max: 1024 ** 2,
+    unit: "bytes",
+    default: 16_384,
+  }),
+  idle_s: integer({
+    doc: "A conversation that nobody continues is forgotten after this time.",
+    min: 1,
+    max: 604_800,
+    unit: "s",
+    default: 1800,
+  }),
+};
+
 export const classify = {
   system: text({
     doc: "System text of classification.",

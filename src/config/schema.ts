@@ -8,13 +8,14 @@ import { broker, device } from "./schema-bus.ts";
 import { limits } from "./schema-limits.ts";
 import { routes } from "./schema-route.ts";
 import { control, governor, journal, log, state } from "./schema-service.ts";
-import { answer, classify, model, queue } from "./schema-work.ts";
+import { answer, classify, model, queue, sessions } from "./schema-work.ts";
 
 export const sections = {
   device,
   broker,
   model,
   answer,
+  sessions,
   classify,
   queue,
   limits,
@@ -30,6 +31,7 @@ export const SECTION_DOCS: Record<keyof typeof sections, string> = {
   broker: "The MQTT broker.",
   model: "The models and the shape they are loaded in.",
   answer: "Answering questions, and limits that all tasks share.",
+  sessions: "Conversations: questions with the same `session` know what was said before.",
   classify: "Sorting texts into labels.",
   queue: "What may wait for the model.",
   limits: "What senders may ask for; a route may say otherwise for itself.",

@@ -1,13 +1,29 @@
 // The model ladder: which of the configured models is loaded, and how large. Pure: readings and memory of earlier
-// decisions in, rung, plan and reason out. Changing costs a load and every cached prefix, so it waits: 60 s between two
-// changes, 5 minutes of ample room before growing; only a board about to run out of memory is answered at once.
-import { memoryBudget, type MemoryInput, type MemoryPlan, planMemory } from "./memory-plan.ts";
+// decisions in, rung, plan and reason out. Changing costs a load, so it waits: 60 s between two changes, a minute of room
+// before growing and longer each time that proves wrong; only a board about to run out of memory is answered at once.
+import {
+  LEAST_CONTEXT_TOKENS,
+  memoryBudget,
+  type MemoryInput,
+  type MemoryPlan,
+  planMemory,
+  predictMemory,
+} from "./memory-plan.ts";
+import { type Growth, growthOf, type Pressure, pressureOf } from "./memory-pressure.ts";
 import type { Readings } from "./readings.ts";
 
 export interface Rung {
   name: string;
   /** Undefined for the last resort: nothing is loaded, questions are refused with a reason. */
-  memory?: Omit<MemoryInput, "budgetBytes">;
+  memory?: Omit<MemoryInput, "budgetBytes" | "othersBytes">;
+}
+
+/** After a kill by the kernel: what is not loaded again until then, by rung and by size. */
+export interface Bar {
+  above: number;
+  belowBytes?: number;
+  untilMs: number;
+  holdMs: number;
 }
 
 export interface LadderState {
@@ -16,9 +32,13 @@ export interface LadderState {
   changedAtMs: number;
   pressedSinceMs?: number;
   roomSinceMs?: number;
-  /** The kernel has killed the engine on a rung above: not used again until then. */
-  barred?: { above: number; untilMs: number; holdMs: number };
+  /** Room must last this long before growing; doubles whenever growing proves wrong. */
+  growAfterMs: number;
+  grownAtMs?: number;
+  barred?: Bar;
   oomKills?: number;
+  /** How fast others have been taking memory. */
+  growth?: Growth;
 }
 
 export interface LadderInput {
@@ -26,12 +46,17 @@ export interface LadderInput {
   readings: Readings;
   /** Undefined for the first load. */
   state?: LadderState;
-  /** Nothing is loaded now (the model slept): choose as for the first load, but remember what the kernel killed. */
+  /** Nothing is loaded now (the model slept, its process died): choose as for the first load, but remember the kills. */
   fresh?: boolean;
-  /** No question runs: only then anything is changed. */
-  idle: boolean;
   /** The engine's process was killed since the last decision. */
   killed?: boolean;
+  /** What other models take in the same process, and whether they make room for this one when both do not fit. */
+  othersBytes?: number;
+  othersYield?: boolean;
+  /** Others go first: pressure is theirs to answer. */
+  patient?: boolean;
+  /** Tokens that the model reads and writes in a second. */
+  tokensPerSecond?: number;
 }
 
 export interface LadderDecision {
@@ -39,91 +64,156 @@ export interface LadderDecision {
   name: string;
   plan?: MemoryPlan;
   action: "keep" | "load" | "unload";
+  /** Only fits once the other models of the process are gone. */
+  evictsOthers?: boolean;
   reason: string;
   state: LadderState;
 }
 
-const MIB = 1024 * 1024;
 export const CHANGE_DWELL_MS = 60_000;
-export const GROW_AFTER_MS = 300_000;
-/** Room for the larger plan and half as much again, so that growing does not call for shrinking. */
-const AMPLE = 1.5;
+export const FIRST_GROW_AFTER_MS = 60_000;
+const LONGEST_GROW_AFTER_MS = 1_800_000;
+/** Pressure this soon after growing says that growing was wrong. */
+const REGRET_MS = 600_000;
+/** Room for the larger plan and some more, so that growing does not call for shrinking. */
+const AMPLE = 1.15;
 const PRESSED_FOR_MS = 5000;
-/** Less than this left to the board or the group: the kernel is about to act. */
-const EMERGENCY_BYTES = 24 * MIB;
-/** Pages read again for want of memory; a token of a small model touches some 20 000 pages. */
-const FAULTS_PER_SECOND = 200;
-const STALLED_PERCENT = 5;
 const FIRST_BAR_MS = 1_800_000;
+/** A model that was killed and has no smaller one below it may take this share of what it took. */
+const BARRED_SHARE = 0.85;
+
+/** Of an earlier life of the daemon only the kills are worth remembering. */
+export function restoredState(barred: Bar): LadderState {
+  return { rung: 0, changedAtMs: 0, growAfterMs: FIRST_GROW_AFTER_MS, barred };
+}
 
 export function decideRung(input: LadderInput): LadderDecision {
-  const { rungs, readings, idle } = input;
+  const { readings } = input;
   const nowMs = readings.atMs;
-  const before = input.state && withKill(input.state, input, nowMs);
-  const barredAbove = before?.barred && nowMs < before.barred.untilMs ? before.barred.above : 0;
-  if (!before || input.fresh) {
-    const first = bestFit(rungs, readings, barredAbove, 1);
-    const state: LadderState = { ...before, rung: first.rung, changedAtMs: nowMs };
+  const known = input.state && withKill(input.state, input);
+  const growth = growthOf(known?.growth, readings);
+  if (!known || input.fresh) {
+    const first = bestFit(input, barOf(known, nowMs), 1);
+    const counted = readings.oomKills === undefined ? {} : { oomKills: readings.oomKills };
+    const before = { growAfterMs: FIRST_GROW_AFTER_MS, ...known, ...counted };
+    const state = { ...before, growth, rung: first.rung, changedAtMs: nowMs };
     return change(first, nowMs, state, first.plan?.reason ?? first.short ?? "no model is wanted");
   }
-  if (before.rung < barredAbove) {
-    const lower = bestFit(rungs, readings, barredAbove, 1);
-    if (idle) return change(lower, nowMs, before, "the kernel killed the larger model for want of memory");
+  const before = { ...known, growth, plan: presentPlan(input, known) };
+  const bar = barOf(before, nowMs);
+  if (forbidden(before, bar)) {
+    return change(bestFit(input, bar, 1), nowMs, before, "the kernel killed the larger one for want of memory");
   }
-  const pressed = pressureOf(before, rungs, readings);
-  const larger = bestFit(rungs, readings, barredAbove, AMPLE);
-  const mayGrow = !pressed && exceeds(larger, before);
+  const pressure = input.patient ? undefined : pressureOfRung(input, before);
+  const larger = bestFit(input, bar, AMPLE);
+  const mayGrow = !pressure && exceeds(larger, before);
   const state: LadderState = {
     ...before,
-    pressedSinceMs: pressed ? (before.pressedSinceMs ?? nowMs) : undefined,
+    ...(pressure && regret(before, nowMs)),
+    pressedSinceMs: pressure ? (before.pressedSinceMs ?? nowMs) : undefined,
     roomSinceMs: mayGrow ? (before.roomSinceMs ?? nowMs) : undefined,
   };
   const rested = nowMs - state.changedAtMs >= CHANGE_DWELL_MS;
-  if (pressed && idle) {
+  if (pressure) {
     const lasting = nowMs - (state.pressedSinceMs ?? nowMs) >= PRESSED_FOR_MS;
-    const smaller = smallerThan(state, rungs, readings, barredAbove);
-    if (smaller && (pressed.emergency || (lasting && rested))) return change(smaller, nowMs, state, pressed.why);
+    const smaller = smallerThan(state, input, bar, pressure);
+    if (smaller && (pressure.emergency || (lasting && rested))) return change(smaller, nowMs, state, pressure.why);
   }
-  if (mayGrow && idle && rested && nowMs - (state.roomSinceMs ?? nowMs) >= GROW_AFTER_MS) {
-    return change(larger, nowMs, state, "memory has been ample for five minutes");
+  if (mayGrow && rested && nowMs - (state.roomSinceMs ?? nowMs) >= state.growAfterMs) {
+    const grown = { ...state, grownAtMs: nowMs };
+    return change(larger, nowMs, grown, `memory was ample for ${(state.growAfterMs / 60_000).toFixed(0)} minutes`);
   }
-  return keep(rungs, state, pressed?.why);
+  return keep(input.rungs, state, pressure?.why);
+}
+
+/** The plan with what it takes by today's knowledge: what was learnt since, and the other models of the process. */
+function presentPlan({ rungs, othersBytes = 0 }: LadderInput, { rung, plan }: LadderState): MemoryPlan | undefined {
+  const memory = rungs[rung]?.memory;
+  if (!plan || !memory) return plan;
+  return { ...plan, predictedRssBytes: predictMemory({ ...memory, othersBytes }, plan).rssBytes };
+}
+
+function pressureOfRung({ rungs, readings, tokensPerSecond }: LadderInput, state: LadderState): Pressure | undefined {
+  if (!rungs[state.rung]?.memory) return undefined;
+  const needBytes = state.plan?.predictedRssBytes ?? 0;
+  return pressureOf({ readings, needBytes, growth: state.growth, tokensPerSecond });
+}
+
+/** Growing was wrong: the next time waits twice as long. Long after it, the first wait is enough again. */
+function regret({ grownAtMs, growAfterMs, pressedSinceMs }: LadderState, nowMs: number): Partial<LadderState> {
+  if (grownAtMs === undefined || pressedSinceMs !== undefined) return {};
+  const wrong = nowMs - grownAtMs < REGRET_MS;
+  return {
+    grownAtMs: undefined,
+    growAfterMs: wrong ? Math.min(LONGEST_GROW_AFTER_MS, growAfterMs * 2) : FIRST_GROW_AFTER_MS,
+  };
 }
 
 interface Fit {
   rung: number;
   name: string;
   plan?: MemoryPlan;
+  evictsOthers?: boolean;
   /** Why nothing fits. */
   short?: string;
 }
 
-/** The highest rung whose plan fits with `margin` to spare. */
-function bestFit(rungs: readonly Rung[], readings: Readings, from: number, margin: number): Fit {
-  const budgetBytes = memoryBudget(readings) / margin;
-  let short: string | undefined;
-  for (const [index, { name, memory }] of rungs.entries()) {
-    if (index < from) continue;
-    if (!memory) return { rung: index, name, ...(short !== undefined && { short }) };
-    const plan = planMemory({ ...memory, budgetBytes });
-    if (plan.fits) return { rung: index, name, plan };
-    short = `${name} does not fit: ${plan.reason}`;
-  }
-  return { rung: rungs.length, name: "none", ...(short !== undefined && { short }) };
+interface Limit {
+  above: number;
+  belowBytes: number;
 }
 
-/** What to shrink to: what fits now, or, where the plan would fit and the board still suffers, half of what we take. */
-function smallerThan(state: LadderState, rungs: readonly Rung[], readings: Readings, from: number): Fit | undefined {
-  const fit = bestFit(rungs, readings, from, 1);
-  if (takesLess(fit, state)) return fit;
-  const { memory, name } = rungs[state.rung] ?? {};
-  if (memory && name !== undefined && state.plan) {
-    const wanted = { ...state.plan, sequences: 1, contextTokens: Math.floor(state.plan.contextTokens / 2) };
-    const plan = planMemory({ ...memory, wanted, budgetBytes: state.plan.predictedRssBytes });
-    if (plan.fits && wanted.contextTokens >= 256) return { rung: state.rung, name, plan };
+function barOf(state: LadderState | undefined, nowMs: number): Limit {
+  const { barred } = state ?? {};
+  if (!barred || nowMs >= barred.untilMs) return { above: 0, belowBytes: Infinity };
+  return { above: barred.above, belowBytes: barred.belowBytes ?? Infinity };
+}
+
+function forbidden({ rung, plan }: LadderState, { above, belowBytes }: Limit): boolean {
+  return plan !== undefined && (rung < above || plan.predictedRssBytes > belowBytes);
+}
+
+/** The highest rung whose plan fits with `margin` to spare; beside the other models, or else in their place. */
+function bestFit(input: LadderInput, bar: Limit, margin: number): Fit {
+  const { rungs, readings, othersBytes = 0, othersYield } = input;
+  const budgetBytes = Math.min(memoryBudget(readings) / margin, bar.belowBytes);
+  let short: string | undefined;
+  for (const others of othersYield && othersBytes > 0 ? [othersBytes, 0] : [othersBytes]) {
+    for (const [rung, { name, memory }] of rungs.entries()) {
+      if (rung < bar.above || !memory) continue;
+      const plan = planMemory({ ...memory, othersBytes: others, budgetBytes });
+      if (plan.fits) return { rung, name, plan, ...(others < othersBytes && { evictsOthers: true }) };
+      short = `${name} does not fit: ${plan.reason}`;
+    }
   }
-  const next = state.rung + 1;
-  return next < rungs.length ? bestFit(rungs, readings, next, 1) : undefined;
+  const last = rungs.findIndex(({ memory }) => !memory);
+  const name = rungs[last]?.name ?? "none";
+  return { rung: last < 0 ? rungs.length : last, name, ...(short !== undefined && { short }) };
+}
+
+/**
+ * What to shrink to: what fits now; where the plan would fit and the board still suffers, half of the context; where
+ * nothing fits, the smallest there is. Nothing at all is loaded only if the ladder says so or the kernel is about to act:
+ * a model whose weights are read again and again is slow, but it answers.
+ */
+function smallerThan(state: LadderState, input: LadderInput, bar: Limit, { emergency }: Pressure): Fit | undefined {
+  const { rungs, othersBytes = 0, readings } = input;
+  const fit = bestFit(input, bar, 1);
+  if (takesLess(fit, state) && (fit.plan || fit.rung < rungs.length)) return fit;
+  const { memory, name } = rungs[state.rung] ?? {};
+  if (!memory || name === undefined || !state.plan) return undefined;
+  const contextTokens = Math.max(LEAST_CONTEXT_TOKENS, Math.floor(state.plan.contextTokens / 2));
+  const wanted = { ...state.plan, sequences: 1, contextTokens };
+  const budgetBytes = fit.plan ? state.plan.predictedRssBytes : Math.min(memoryBudget(readings), bar.belowBytes);
+  const half = { rung: state.rung, name, plan: planMemory({ ...memory, othersBytes, wanted, budgetBytes }) };
+  if (takesLess(half, state)) return half;
+  const below = rungs.findIndex((rung, index) => index > state.rung && rung.memory);
+  const next = rungs[below];
+  if (next?.memory) {
+    const plan = planMemory({ ...next.memory, othersBytes, budgetBytes: memoryBudget(readings) });
+    return { rung: below, name: next.name, plan };
+  }
+  return emergency ? { rung: rungs.length, name: "none" } : undefined;
 }
 
 function takesLess(fit: Fit, state: LadderState): boolean {
@@ -132,77 +222,54 @@ function takesLess(fit: Fit, state: LadderState): boolean {
 }
 
 function exceeds(fit: Fit, state: LadderState): boolean {
+  if (!fit.plan || fit.evictsOthers) return false;
   if (fit.rung !== state.rung) return fit.rung < state.rung;
   const now = state.plan;
-  return (
-    fit.plan !== undefined && (!now || fit.plan.contextTokens * fit.plan.sequences > now.contextTokens * now.sequences)
-  );
+  if (!now) return true;
+  const size = ({ contextTokens, sequences }: MemoryPlan) => contextTokens * sequences;
+  return size(fit.plan) > size(now) || (size(fit.plan) === size(now) && fit.plan.batchTokens > now.batchTokens);
 }
 
-/** What the engine takes is known from its process; before it is loaded, from the plan. */
-function pressureOf(
-  state: LadderState,
-  rungs: readonly Rung[],
-  readings: Readings,
-): { why: string; emergency: boolean } | undefined {
-  if (!rungs[state.rung]?.memory) return undefined;
-  const { child, pressure, groupMemory } = readings;
-  const left = Math.min(readings.memoryAvailableBytes, groupMemory?.headroomBytes ?? Infinity);
-  const leftMib = (left / MIB).toFixed(0);
-  if (left < EMERGENCY_BYTES) return { why: `only ${leftMib} MiB of memory are left`, emergency: true };
-  const budgetBytes = memoryBudget(readings);
-  const need = state.plan?.predictedRssBytes ?? 0;
-  if (need > budgetBytes) {
-    const [needs, has] = [need, budgetBytes].map((bytes) => (bytes / MIB).toFixed(0));
-    return { why: `the model needs ${needs} MiB, ${has} MiB are left for it`, emergency: false };
-  }
-  if ((child?.majorFaultsPerSecond ?? 0) > FAULTS_PER_SECOND) {
-    return { why: "the kernel evicts the model's weights and reads them again", emergency: false };
-  }
-  if ((pressure?.memoryFull ?? 0) > STALLED_PERCENT) {
-    return {
-      why: `programs stand still for memory ${pressure?.memoryFull?.toFixed(0)} % of the time`,
-      emergency: false,
-    };
-  }
-  return undefined;
-}
-
-/** A kill by the kernel bars the rung; a second one bars the next for twice as long. */
-function withKill(state: LadderState, input: LadderInput, nowMs: number): LadderState {
-  const oomKills = input.readings.groupMemory?.oomKills;
-  const counted = oomKills !== undefined && state.oomKills !== undefined && oomKills > state.oomKills;
+/** A kill by the kernel bars the rung, or, where there is none below, the size; again and again for twice as long. */
+function withKill(state: LadderState, input: LadderInput): LadderState {
+  const { rungs, readings, killed } = input;
+  const { oomKills } = readings;
+  // A process that somebody else killed is no want of memory, where the kernel counts its own kills.
+  const counted = oomKills === undefined || state.oomKills === undefined || oomKills > state.oomKills;
   const next = { ...state, ...(oomKills === undefined ? {} : { oomKills }) };
-  if (!input.killed && !counted) return next;
-  const last = input.rungs.length - 1;
-  const above = Math.min(last, state.rung + 1);
-  if (above === state.rung) return next;
+  if (!killed || !counted || !state.plan) return next;
   const holdMs = state.barred ? state.barred.holdMs * 2 : FIRST_BAR_MS;
-  return { ...next, barred: { above, holdMs, untilMs: nowMs + holdMs } };
+  const untilMs = readings.atMs + holdMs;
+  const below = rungs.findIndex((rung, index) => index > state.rung && rung.memory);
+  const bar = below > 0 ? { above: below } : { above: state.rung, belowBytes: sizeAfterKill(state, input) };
+  return { ...next, barred: { ...bar, holdMs, untilMs } };
 }
 
-function change(fit: Fit, nowMs: number, before: LadderState, why: string): LadderDecision {
-  const { rung, name, plan } = fit;
-  const state: LadderState = {
-    ...before,
+/** Some less, the smallest there is, and after a kill of that nothing. */
+function sizeAfterKill({ rung, plan }: LadderState, { rungs, othersBytes = 0 }: LadderInput): number {
+  const memory = rungs[rung]?.memory;
+  if (!memory || !plan) return 0;
+  const least = planMemory({ ...memory, othersBytes, budgetBytes: 0 }).predictedRssBytes;
+  return plan.predictedRssBytes > least ? Math.max(least, plan.predictedRssBytes * BARRED_SHARE) : 0;
+}
+
+function change({ rung, name, plan, evictsOthers }: Fit, nowMs: number, before: LadderState, why: string) {
+  const fresh = { changedAtMs: nowMs, pressedSinceMs: undefined, roomSinceMs: undefined };
+  const state: LadderState = { ...before, ...fresh, rung, plan };
+  return {
     rung,
-    plan,
-    changedAtMs: nowMs,
-    pressedSinceMs: undefined,
-    roomSinceMs: undefined,
+    name,
+    ...(plan && { plan }),
+    ...(evictsOthers && { evictsOthers }),
+    action: plan ? ("load" as const) : ("unload" as const),
+    reason: `${name}: ${why}`,
+    state,
   };
-  return { rung, name, ...(plan && { plan }), action: plan ? "load" : "unload", reason: `${name}: ${why}`, state };
 }
 
 function keep(rungs: readonly Rung[], state: LadderState, why: string | undefined): LadderDecision {
   const name = rungs[state.rung]?.name ?? "none";
   const { rung, plan } = state;
-  return {
-    rung,
-    name,
-    ...(plan && { plan }),
-    action: "keep",
-    reason: `${name}: ${why ?? plan?.reason ?? "nothing is loaded"}`,
-    state,
-  };
+  const reason = `${name}: ${why ?? plan?.reason ?? "nothing is loaded"}`;
+  return { rung, name, ...(plan && { plan }), action: "keep", reason, state };
 }

@@ -40,6 +40,10 @@ export interface MemoryPrediction {
   computeBytes: number;
   /** What measuring has taught: see `learnMemory`. */
   correctionBytes: number;
+  /** Of all this, what goes when the model goes. */
+  ownBytes: number;
+  /** Other models of the process. */
+  othersBytes: number;
   rssBytes: number;
 }
 
@@ -54,8 +58,8 @@ export interface MemoryInput {
   kind: "decoder" | "encoder";
   /** Types of tensors that this CPU's kernels repack; empty on Cortex-A53 and A72. */
   repackedTypes: readonly string[];
-  /** The engine's process holds another model already: Node and the library are paid for. */
-  besideAnother?: boolean;
+  /** What other models take in the same process, which is Node and the library once for all of them. */
+  othersBytes?: number;
   /** What the engine's process may have in all: see `memoryBudget`. */
   budgetBytes: number;
   /** The most that is asked for. */
@@ -82,7 +86,7 @@ const ACTIVATIONS_A_TOKEN = 4;
 const CONTEXT_RUNGS = [32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256];
 const BATCH_RUNGS = [512, 256, 128, 64, 32, 16];
 /** A smaller context holds no question worth the name. */
-const LEAST_CONTEXT_TOKENS = 256;
+export const LEAST_CONTEXT_TOKENS = 256;
 /** The key-value cache is made in cells of this many tokens. */
 const CACHE_CELL_TOKENS = 256;
 const LEAST_RESERVE_BYTES = 32 * MIB;
@@ -100,22 +104,26 @@ export function predictMemory(
   input: Omit<MemoryInput, "budgetBytes" | "wanted">,
   shape: MemoryShape,
 ): MemoryPrediction {
-  const { model, kind, repackedTypes, besideAnother = false, correctionBytes = 0 } = input;
+  const { model, kind, repackedTypes, othersBytes = 0, correctionBytes = 0 } = input;
   const cells = Math.ceil(shape.contextTokens / CACHE_CELL_TOKENS) * CACHE_CELL_TOKENS * shape.sequences;
   const cacheBytes = kind === "encoder" ? 0 : cells * cacheBytesPerToken(model);
   const repackedBytes = repackedTypes.reduce((sum, type) => sum + (model.bytesByType[type] ?? 0), 0);
   const vocabularyBytes = model.vocabularyTokens * BYTES_A_VOCABULARY_TOKEN;
   const computeBytes = computeBytesOf(model, shape);
+  const runtimeBytes = SHARED_RUNTIME_BYTES + PRIVATE_RUNTIME_BYTES;
   const parts = {
-    runtimeBytes: besideAnother ? 0 : SHARED_RUNTIME_BYTES + PRIVATE_RUNTIME_BYTES,
     mappedBytes: model.fileBytes,
     repackedBytes,
     vocabularyBytes,
     cacheBytes,
     computeBytes,
+    correctionBytes,
   };
-  const sum = Object.values(parts).reduce((total, bytes) => total + bytes, 0);
-  return { ...parts, correctionBytes, rssBytes: Math.max(0, sum + correctionBytes) };
+  const ownBytes = Math.max(
+    0,
+    Object.values(parts).reduce((total, bytes) => total + bytes, 0),
+  );
+  return { ...parts, runtimeBytes, ownBytes, othersBytes, rssBytes: runtimeBytes + othersBytes + ownBytes };
 }
 
 function computeBytesOf(model: ModelShape, shape: MemoryShape): number {
@@ -165,12 +173,12 @@ const mib = (bytes: number) => (bytes / MIB).toFixed(0);
 
 /**
  * What the engine's process may grow to: what the kernel can give (the board's and the group's limits) with what the
- * process already holds, less a reserve for the neighbours and the daemon itself. MemAvailable counts mapped files as
+ * process already holds, less a reserve (a part of it with `reserveFactor`) for the neighbours and the daemon itself. MemAvailable counts mapped files as
  * available already, so only the anonymous part of the process comes on top; a group's headroom does not.
  */
-export function memoryBudget(readings: MemoryReadings, leastReserveBytes = LEAST_RESERVE_BYTES): number {
+export function memoryBudget(readings: MemoryReadings, reserveFactor = 1): number {
   const { memoryTotalBytes, memoryAvailableBytes, groupMemory, child } = readings;
-  const reserve = (total: number) => Math.max(leastReserveBytes, total * RESERVE_SHARE);
+  const reserve = (total: number) => Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE) * reserveFactor;
   const board = memoryAvailableBytes + (child?.anonymousBytes ?? 0) - reserve(memoryTotalBytes);
   if (!groupMemory) return Math.max(0, board);
   const group = groupMemory.headroomBytes + (child?.rssBytes ?? 0) - reserve(groupMemory.limitBytes);

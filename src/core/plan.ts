@@ -17,6 +17,8 @@ export interface Plan {
   sequences: number;
   /** Position on the model ladder: 0 is the configured model, higher is smaller. */
   modelRung: number;
-  /** Why the plan is as it is, in words a person reads. */
+  /** Why this model, and no larger context. */
+  modelReason: string;
+  /** Why the threads are as they are, and what is missing of what was configured; in words a person reads. */
   reason: string;
 }

@@ -24,6 +24,8 @@ export interface GroupMemory {
   limitBytes: number;
   /** Limit less use, with unmapped page cache counted as free: the kernel drops it before it kills. */
   headroomBytes: number;
+  /** Mapped files in the group, above all weights: the kernel drops them before it kills, at the price of reading them again. */
+  mappedBytes?: number;
   /** Kills by the kernel in this group since it was made, where the kernel counts them. */
   oomKills?: number;
 }
@@ -58,6 +60,8 @@ export interface Readings {
   /** The kernel's own estimate of what can be had without swapping. */
   memoryAvailableBytes: number;
   groupMemory?: GroupMemory;
+  /** Processes that the kernel has killed for want of memory since the board started, or in our group where only that is told. */
+  oomKills?: number;
   child?: ChildReading;
   pressure?: Pressure;
   /** The hottest sensor of the chip. */

@@ -5,6 +5,7 @@ import type { Plan } from "./plan.ts";
 import type { Finish, Usage } from "./ports.ts";
 import { partialTopic, type ReturnAddress } from "./return-address.ts";
 import type { Route, Task } from "./route.ts";
+import type { SessionNote } from "./session.ts";
 
 export interface Timing {
   queueMs: number;
@@ -42,7 +43,7 @@ interface Receipt {
 }
 
 export type Reply =
-  | ({ status: "ok"; task: "answer"; text: string; finish: Finish } & Receipt)
+  | ({ status: "ok"; task: "answer"; text: string; finish: Finish; session?: SessionNote } & Receipt)
   | ({ status: "ok"; task: "classify" } & Classification & Receipt)
   | ({ status: "ok"; task: "extract"; record: unknown; finish: Finish } & Receipt)
   | { status: "error"; task: Task; code: ReplyErrorCode; message: string; retryAfterMs?: number };
@@ -106,6 +107,7 @@ export function planJson(plan: Plan) {
     batch_tokens: plan.batchTokens,
     sequences: plan.sequences,
     model_rung: plan.modelRung,
+    model_reason: plan.modelReason,
     reason: plan.reason,
   };
 }
@@ -121,7 +123,7 @@ function replyJson(id: string, reply: Reply): object {
 function resultJson(reply: Extract<Reply, { status: "ok" }>): object {
   switch (reply.task) {
     case "answer":
-      return { text: reply.text, finish: reply.finish };
+      return { text: reply.text, finish: reply.finish, ...(reply.session && { session: reply.session }) };
     case "extract":
       return { record: reply.record, finish: reply.finish };
     case "classify":

@@ -73,7 +73,7 @@ export function parseRequest(
     bytes: messageBytes(message),
     text,
     context: optionalString(fields, "context"),
-    session: optionalString(fields, "session"),
+    session: sessionOf(fields),
     maxTokens,
     temperature,
     stream: optionalBoolean(fields, "stream") ?? false,
@@ -87,6 +87,8 @@ export function parseRequest(
     unknownFields: Object.keys(fields).filter((name) => !KNOWN_FIELDS.has(name)),
   };
 }
+
+const MAX_SESSION_CHARACTERS = 128;
 
 const KNOWN_FIELDS = new Set([
   "text",
@@ -117,6 +119,13 @@ function textOf(fields: Fields, route: Route): string {
     );
   }
   return text;
+}
+
+function sessionOf(fields: Fields): string | undefined {
+  const session = optionalString(fields, "session");
+  if (session === undefined || (session.length > 0 && session.length <= MAX_SESSION_CHARACTERS)) return session;
+  const allowed = `1 to ${MAX_SESSION_CHARACTERS} are allowed`;
+  throw new RequestError("bad_request", `session has ${session.length} characters, ${allowed}`);
 }
 
 function boundsOf(fields: Fields, message: IncomingMessage, route: Route) {

@@ -106,6 +106,7 @@ function readGroupMemory(
   return {
     limitBytes,
     headroomBytes: Math.max(0, limitBytes - usedBytes + reclaimable),
+    mappedBytes: mapped,
     ...(oomKills === undefined ? {} : { oomKills }),
   };
 }

@@ -56,9 +56,11 @@ export class SensorFiles {
 /** The number after `key` in a file of `key value` lines (meminfo, memory.stat, status); undefined when absent. */
 export function field(text: string | undefined, key: string): number | undefined {
   if (text === undefined) return undefined;
-  let at = text.indexOf(key);
-  while (at > 0 && text[at - 1] !== "\n") at = text.indexOf(key, at + 1);
-  if (at < 0) return undefined;
-  const match = /^[:\s]\s*(-?\d+)/.exec(text.slice(at + key.length, at + key.length + 40));
-  return match ? Number(match[1]) : undefined;
+  for (let at = text.indexOf(key); at >= 0; at = text.indexOf(key, at + 1)) {
+    if (at > 0 && text[at - 1] !== "\n") continue;
+    // `oom_kill_disable` is not `oom_kill`.
+    const match = /^[:\s]\s*(-?\d+)/.exec(text.slice(at + key.length, at + key.length + 40));
+    if (match) return Number(match[1]);
+  }
+  return undefined;
 }

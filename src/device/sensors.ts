@@ -78,6 +78,7 @@ export class Sensors implements ReadingsSource {
     const affinityCores = counters?.cpu.allowedCount ?? coreCount;
     const meminfo = this.#files.text("proc/meminfo");
     const memoryTotalBytes = kibibytes(meminfo, "MemTotal") ?? totalmem();
+    const groupMemory = readGroupMemoryLimit(this.#files, slow.groups, memoryTotalBytes);
     return defined({
       atMs,
       windowMs: this.#window.windowMs,
@@ -89,7 +90,8 @@ export class Sensors implements ReadingsSource {
       ownCores: this.#window.ownCores,
       memoryTotalBytes,
       memoryAvailableBytes: availableBytes(meminfo) ?? memoryTotalBytes,
-      groupMemory: readGroupMemoryLimit(this.#files, slow.groups, memoryTotalBytes),
+      groupMemory,
+      oomKills: field(this.#files.text("proc/vmstat"), "oom_kill") ?? groupMemory?.oomKills,
       child: this.#readChild(),
       pressure: this.#readPressure(),
       temperatureC: slow.temperatureC,

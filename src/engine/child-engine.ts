@@ -53,7 +53,7 @@ export class ChildEngine implements Engine, HealthSource {
   readonly #pending = new PendingCalls();
   /** What shall be loaded, by its place: a new child gets the same. */
   #specs = new Map<string, ModelSpec>();
-  #models = new Map<string, LoadedModel>();
+  #models = new Map<string, { spec: ModelSpec; model: LoadedModel }>();
   /** The last word on threads: a new child gets it too. */
   #steering: Extract<ToChild, { type: "threads" }> | undefined;
   #state: EngineStatus["state"] = "stopped";
@@ -73,7 +73,7 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   get status(): EngineStatus {
-    const model = this.#models.get("decoder") ?? this.#models.values().next().value;
+    const { model } = this.#models.get("decoder") ?? this.#models.values().next().value ?? {};
     return {
       state: this.#state,
       deaths: this.#deaths,
@@ -112,16 +112,20 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async load(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
-    await this.#whenUp();
     const place = placeOf(spec);
+    // Known before the child is up: the one that follows a dead child loads this, not what the kernel has just killed.
     this.#specs.set(place, spec);
+    const before = this.#models.get(place);
+    await this.#whenUp();
+    const loaded = this.#models.get(place);
+    if (loaded?.spec === spec && loaded !== before) return loaded.model;
     this.#models.delete(place);
     this.#state = "loading";
     try {
       return await this.#loadIntoChild(spec, onProgress);
     } catch (error) {
       // A model that does not load is not tried again in the next child; one that was interrupted is.
-      if (!isDeath(error)) this.#specs.delete(place);
+      if (!isDeath(error) && this.#specs.get(place) === spec) this.#specs.delete(place);
       throw error;
     } finally {
       if (this.#state === "loading") this.#state = this.#models.size > 0 ? "ready" : "empty";
@@ -129,9 +133,9 @@ export class ChildEngine implements Engine, HealthSource {
   }
 
   async unload(kind: ModelSpec["kind"], path?: string): Promise<void> {
-    await this.#whenUp();
     const place = placeOf({ kind, path });
     this.#specs.delete(place);
+    await this.#whenUp();
     this.#models.delete(place);
     if (this.#models.size === 0) this.#state = "empty";
     await this.#call("unload", { kind, path });
@@ -184,7 +188,7 @@ export class ChildEngine implements Engine, HealthSource {
 
   async #loadIntoChild(spec: ModelSpec, onProgress?: (fraction: number) => void): Promise<LoadedModel> {
     const model = await this.#call("load", spec, { onProgress });
-    this.#models.set(placeOf(spec), model);
+    this.#models.set(placeOf(spec), { spec, model });
     return model;
   }
 

@@ -14,6 +14,7 @@ import type { BatchSteering } from "./batch-steering.ts";
 import { ChatTemplate } from "./chat-template.ts";
 import { branchPoints, pathLogProbabilities } from "./label-trie.ts";
 import { SequencePool } from "./sequence-pool.ts";
+import { saveStates } from "./sequence-states.ts";
 import { TextStream } from "./text-stream.ts";
 
 /** Room an answer must have at least (or all it asked for, if that is less); a prompt that leaves less is too long. */
@@ -29,7 +30,11 @@ export class Decoder {
   readonly #pool: SequencePool;
   readonly #batches: BatchSteering;
 
-  private constructor(model: LlamaModel, context: LlamaContext, batches: BatchSteering) {
+  /** The file of the model. */
+  readonly path: string;
+
+  private constructor(model: LlamaModel, context: LlamaContext, batches: BatchSteering, path: string) {
+    this.path = path;
     this.#model = model;
     this.#context = context;
     this.#template = new ChatTemplate(model, model.fileInfo.metadata.tokenizer?.chat_template);
@@ -44,19 +49,27 @@ export class Decoder {
       ignoreMemorySafetyChecks: true,
       onLoadProgress: onProgress,
     });
-    // The library's own memory check ignores MemAvailable and cgroups; the plan in `spec` has taken care of both.
-    const context = await model.createContext({
-      contextSize: spec.contextTokens,
-      batchSize: spec.batchTokens,
-      sequences: spec.sequences,
-      threads: spec.maxThreads,
-      // A sliding window forgets the static prefix; at these context sizes keeping all of it costs little.
-      swaFullCache: true,
-      batching: { itemPrioritizationStrategy: batches.prioritize },
-      ignoreMemorySafetyChecks: true,
-      failedCreationRemedy: false,
-    });
-    return new Decoder(model, context, batches);
+    return new Decoder(model, await createContext(model, spec, batches), batches, spec.path);
+  }
+
+  /**
+   * The same model in a context of another size; this one is gone then, also when that fails. The weights stay where they
+   * are, and the sequences keep the beginnings of their prompts.
+   */
+  async rebuilt(spec: ModelSpec): Promise<Decoder> {
+    const states = await saveStates(this.#pool.free, spec);
+    try {
+      await this.#context.dispose();
+      const context = await createContext(this.#model, spec, this.#batches);
+      const decoder = new Decoder(this.#model, context, this.#batches, spec.path);
+      await states.restore(decoder.#pool.free);
+      return decoder;
+    } catch (error) {
+      await this.#model.dispose();
+      throw error;
+    } finally {
+      states.remove();
+    }
   }
 
   get contextTokens(): number {
@@ -216,6 +229,21 @@ export class Decoder {
       await sequence.eraseContextTokenRanges([{ start, end: sequence.nextTokenIndex }]);
     }
   }
+}
+
+function createContext(model: LlamaModel, spec: ModelSpec, batches: BatchSteering): Promise<LlamaContext> {
+  // The library's own memory check ignores MemAvailable and cgroups; the plan in `spec` has taken care of both.
+  return model.createContext({
+    contextSize: spec.contextTokens,
+    batchSize: spec.batchTokens,
+    sequences: spec.sequences,
+    threads: spec.maxThreads,
+    // A sliding window forgets the static prefix; at these context sizes keeping all of it costs little.
+    swaFullCache: true,
+    batching: { itemPrioritizationStrategy: batches.prioritize },
+    ignoreMemorySafetyChecks: true,
+    failedCreationRemedy: false,
+  });
 }
 
 function emitText(emit: (piece: Piece) => void, text: string): void {

@@ -68,8 +68,12 @@ export class ModelHost {
   async #load(spec: ModelSpec, { onProgress }: CallEvents): Promise<LoadedModel> {
     const startedMs = performance.now();
     const { llama, batches } = await this.#open(spec.maxThreads);
-    await this.#unload(spec);
-    const model = await (spec.kind === "decoder" ? Decoder : Encoder).load(llama, spec, batches, onProgress);
+    const same = spec.kind === "decoder" && this.#decoder?.path === spec.path ? this.#decoder : undefined;
+    if (same) this.#decoder = undefined;
+    else await this.#unload(spec);
+    const model = same
+      ? await same.rebuilt(spec)
+      : await (spec.kind === "decoder" ? Decoder : Encoder).load(llama, spec, batches, onProgress);
     if (model instanceof Decoder) this.#decoder = model;
     else this.#encoders.set(spec.path, model);
     return {

@@ -17,6 +17,11 @@ export class SequencePool {
     this.#free = [...sequences];
   }
 
+  /** Those that nobody uses, the least recently used first. */
+  get free(): readonly LlamaContextSequence[] {
+    return this.#free;
+  }
+
   /** Runs `use` with a sequence of its own; waits while all are taken. Rejects with the signal's reason while waiting. */
   async with<Result>(
     tokens: readonly Token[],

@@ -66,6 +66,8 @@ export interface QuestionOptions {
 export interface AskOptions extends QuestionOptions {
   /** Pieces of the answer as they are written. For showing only: the text of the reply is what counts. */
   stream?: (piece: string) => void;
+  /** Questions of one session of this client share their conversation. */
+  session?: string;
   maxTokens?: number;
   temperature?: number;
 }
@@ -258,8 +260,8 @@ function deviceFault(device: string): string | undefined {
   return /^[A-Za-z0-9_.-]+$/.test(device) ? undefined : `device "${device}" is not made of A-Z a-z 0-9 _ . -`;
 }
 
-function generationFields({ maxTokens, temperature }: AskOptions): object {
-  return { max_tokens: maxTokens, temperature };
+function generationFields({ maxTokens, temperature, session }: AskOptions): object {
+  return { max_tokens: maxTokens, temperature, session };
 }
 
 function clientOptions(

@@ -27,13 +27,15 @@ export interface GovernorEvents {
   onSample?: (sample: TraceSample) => void;
 }
 
+/** What is planned for memory and model; threads are the governor's own. */
+export type ShapePlan = Omit<Plan, "threads" | "reason">;
+
 export interface GovernorOptions {
   clock: Clock;
   log: Logger;
   sensors: ReadingsSource;
   engine: Pick<Engine, "setThreads" | "status">;
-  /** What was planned for memory and model at start; threads are the governor's own. */
-  plan: Omit<Plan, "threads" | "reason">;
+  plan: ShapePlan;
   courtesy?: Courtesy;
   /** How often the board is read while a question runs. */
   sampleIntervalMs?: number;
@@ -146,9 +148,10 @@ export class Governor {
   }
 
   /** Memory or model were planned anew; `shortage` says why it is less than configured, and is part of every reason then. */
-  setMemoryPlan(plan: Omit<Plan, "threads" | "reason">, shortage?: string): void {
-    this.#plan = { ...this.#plan, ...plan };
+  setMemoryPlan(plan: ShapePlan, shortage?: string): void {
     this.#shortage = shortage;
+    const reason = this.#decision?.reason ?? this.#plan.reason;
+    this.#plan = { ...this.#plan, ...plan, reason: this.#withShortage(reason) };
   }
 
   /** Calibrated milliseconds a token with the threads of the moment; undefined without a calibration. */
@@ -170,6 +173,10 @@ export class Governor {
   lookAgain(): Readings | undefined {
     if (this.#started) this.#sample();
     return this.#readings;
+  }
+
+  #withShortage(reason: string): string {
+    return this.#shortage ? `${reason}; ${this.#shortage}` : reason;
   }
 
   #sampleIfStale(): void {
@@ -224,7 +231,7 @@ export class Governor {
     const news = moved || (cause === "heat") !== (this.#decision?.cause === "heat");
     const rested = decision.restRatio !== (this.#decision?.restRatio ?? 0);
     this.#decision = decision;
-    this.#plan = { ...this.#plan, threads, reason: this.#shortage ? `${reason}; ${this.#shortage}` : reason };
+    this.#plan = { ...this.#plan, threads, reason: this.#withShortage(reason) };
     if ((moved || rested) && !this.#handedOver) this.#engine.setThreads(threads, decision.restRatio);
     if (!news) return;
     this.#log.info({ threads, cause }, reason);

@@ -3,17 +3,17 @@
 // loads or wakes up, and are told why when there is none.
 import { PipitError, toError } from "../core/errors.ts";
 import type { LadderDecision, Rung } from "../core/ladder.ts";
-import type { MemoryShape } from "../core/memory-plan.ts";
+import { barFromNotes, type MemoryNotesStore, withBar } from "../core/memory-notes.ts";
+import { type MemoryShape, predictMemory } from "../core/memory-plan.ts";
 import type { ModelFile } from "../core/model-file.ts";
 import type { Clock, Engine, LoadedModel, Logger, ModelSpec } from "../core/ports.ts";
-import type { Readings } from "../core/readings.ts";
-import { ModelLadder } from "./model-ladder.ts";
+import { ModelLadder, type ModelLadderOptions } from "./model-ladder.ts";
 
 /** Wait before a failed model is tried again: a fetch may have finished, memory may have come back. */
 const RETRY_MS = 30_000;
 const WORDS = { decoder: "a generative model", encoder: "an encoder" } as const;
 /** As a rung: nothing is loaded, and questions are refused. */
-const NOTHING = "none";
+export const NOTHING = "none";
 
 export type ModelState =
   | { state: "loading"; name: string; fraction: number }
@@ -21,7 +21,10 @@ export type ModelState =
   | { state: "unloaded"; name: string; reason: string }
   | { state: "failed"; name: string; error: Error };
 
-export interface ModelKeeperOptions {
+export interface ModelKeeperOptions extends Pick<
+  ModelLadderOptions,
+  "readings" | "isIdle" | "stopQuestions" | "tokens" | "others"
+> {
   /** The wanted model first, then what to step down to; `none` unloads. */
   rungs: readonly string[];
   kind: ModelSpec["kind"];
@@ -33,12 +36,27 @@ export interface ModelKeeperOptions {
   unloadAfterMs: number;
   /** Finds, verifies and, if need be, fetches the file. */
   obtain: (name: string, onProgress: (fraction: number) => void, signal: AbortSignal) => Promise<ModelFile>;
-  readings: () => Readings;
-  isIdle: () => boolean;
-  /** Memory has been planned for a model that is about to be loaded; `shortage` says why it is less than wanted. */
-  onPlan?: (spec: ModelSpec, file: ModelFile, rung: number, shortage: string | undefined) => void;
+  /** Names what measuring teaches about a file, over restarts. */
+  noteKey: (file: ModelFile) => string;
+  notes: MemoryNotesStore;
+  /** Loads of one process, one after the other: RSS right after a load tells of that load only. */
+  oneByOne: <T>(load: () => Promise<T>) => Promise<T>;
+  /** Has the other model of the process make room for this one. */
+  makeRoom?: (reason: string) => Promise<void>;
+  /** Memory has been planned for a model that is about to be loaded or unloaded. */
+  onPlan?: (plan: ModelPlan) => void;
   /** Every change of state, for `…/state` and `…/event`. */
   onChange: (state: ModelState) => void;
+}
+
+/** What was planned for a kind of model, and why. */
+export interface ModelPlan {
+  /** Undefined: nothing is loaded. */
+  load?: { spec: ModelSpec; file: ModelFile };
+  rung: number;
+  reason: string;
+  /** It is less than wanted. */
+  short: boolean;
 }
 
 export class ModelKeeper {
@@ -53,6 +71,8 @@ export class ModelKeeper {
   #state: ModelState;
   #loop: Promise<void> | undefined;
   #waiters = new Set<() => void>();
+  /** What the model takes by plan, from the decision to load it on. */
+  #plannedBytes = 0;
 
   constructor(options: ModelKeeperOptions, engine: Pick<Engine, "load" | "unload">, clock: Clock, log: Logger) {
     this.#options = options;
@@ -77,9 +97,25 @@ export class ModelKeeper {
     await this.#ladder?.stop();
   }
 
-  /** The engine's process was killed from outside, perhaps for want of memory. */
-  noteKill(): void {
-    this.#ladder?.noteKill();
+  /** What the model takes in the engine's process, by plan and of that already. */
+  get bytes(): { planned: number; loaded: number } {
+    const planned = this.#plannedBytes;
+    return { planned, loaded: this.#state.state === "ready" ? planned : 0 };
+  }
+
+  /** The engine's process has died; `killed` from outside, perhaps for want of memory. */
+  noteDeath(killed: boolean): void {
+    this.#ladder?.noteDeath(killed);
+    const { kind, rungs, notes } = this.#options;
+    const bar = this.#ladder?.barred;
+    if (killed && bar) {
+      notes.write(withBar(notes.read(), kind, rungs, bar, this.#clock.nowMs(), this.#clock.wallMs()));
+    }
+  }
+
+  /** Unloads for another model; it comes back when there is room for both. */
+  async makeRoom(reason: string): Promise<void> {
+    await this.#ladder?.makeRoom(reason);
   }
 
   /** Name of the loaded model; waits while it loads or wakes up. Rejects `model_unavailable` when there is none. */
@@ -89,16 +125,17 @@ export class ModelKeeper {
       const now = this.#state;
       if (now.state === "ready") return now.name;
       if (now.state !== "loading") {
-        const why = now.state === "failed" ? now.error.message : now.reason;
-        throw new PipitError("transient", "model_unavailable", `model ${now.name}: ${why}`);
+        const why = now.state === "failed" ? `model ${now.name}: ${now.error.message}` : `no model, ${now.reason}`;
+        throw new PipitError("transient", "model_unavailable", why);
       }
       await this.#changed(signal);
     }
   }
 
-  /** Resolves when the model is ready, cannot be had for now, or the keeper stops. */
+  /** Resolves when the model is ready, cannot be had for now, or the keeper stops; a sleeping one is woken. */
   async whenSettled(): Promise<void> {
     const { signal } = this.#stopping;
+    await this.#ladder?.wake();
     while (this.#state.state === "loading" && !signal.aborted) await this.#changed(signal).catch(() => {});
   }
 
@@ -112,18 +149,31 @@ export class ModelKeeper {
     }
     for (const name of rungs.slice(1)) if (name !== NOTHING) await this.#obtain(name);
     if (this.#stopping.signal.aborted) return;
-    const { readings, isIdle, unloadAfterMs } = this.#options;
-    this.#ladder = new ModelLadder({
+    this.#ladder = this.#createLadder();
+    this.#ladder.start();
+  }
+
+  #createLadder(): ModelLadder {
+    const { rungs, kind, notes } = this.#options;
+    const barred = barFromNotes(notes.read(), kind, rungs, this.#clock.nowMs(), this.#clock.wallMs());
+    return new ModelLadder({
+      ...this.#options,
       rungs: rungs.filter((name) => name === NOTHING || this.#files.has(name)).map((name) => this.#rung(name)),
-      readings,
-      isIdle,
-      unloadAfterMs,
       change: (decision) => this.#change(decision),
       onChange: (decision, state) => state === "failed" && this.#failed(decision),
+      onLearnt: (name, correctionBytes) => this.#learnt(name, correctionBytes),
+      ...(barred && { barred }),
       clock: this.#clock,
       log: this.#log,
     });
-    this.#ladder.start();
+  }
+
+  #learnt(name: string, correctionBytes: number): void {
+    const { notes, noteKey } = this.#options;
+    const file = this.#files.get(name);
+    if (!file) return;
+    const before = notes.read();
+    notes.write({ ...before, corrections: { ...before.corrections, [noteKey(file)]: Math.round(correctionBytes) } });
   }
 
   async #obtain(name: string): Promise<boolean> {
@@ -148,35 +198,51 @@ export class ModelKeeper {
   #rung(name: string): Rung {
     const file = this.#files.get(name);
     if (file === undefined) return { name };
-    const { wanted, kind, repackedTypes } = this.#options;
-    return { name, memory: { model: file.shape, kind, repackedTypes, wanted } };
+    const { wanted, kind, repackedTypes, notes, noteKey } = this.#options;
+    const correctionBytes = notes.read().corrections[noteKey(file)] ?? 0;
+    return { name, memory: { model: file.shape, kind, repackedTypes, wanted, correctionBytes } };
   }
 
-  async #change({ name, plan, rung, reason }: LadderDecision): Promise<number | undefined> {
-    const { kind, onPlan, readings } = this.#options;
+  async #change({ name, plan, rung, reason, evictsOthers }: LadderDecision): Promise<number | undefined> {
+    const { kind, onPlan, makeRoom, oneByOne } = this.#options;
     const file = this.#files.get(name);
     if (plan === undefined || file === undefined) {
-      if (this.#state.state === "ready") await this.#engine.unload(kind, this.#state.file.path);
+      const before = this.#state;
+      onPlan?.({ rung, reason, short: true });
       this.#set({ state: "unloaded", name, reason });
+      if (before.state === "ready") await oneByOne(() => this.#engine.unload(kind, before.file.path));
+      this.#plannedBytes = 0;
       return undefined;
     }
-    const { contextTokens, batchTokens, sequences } = plan;
-    const maxThreads = Math.max(1, Math.floor(readings().affinityCores));
-    const { prefix } = file;
-    const spec: ModelSpec = {
-      ...{ name: file.name, path: file.path, kind, contextTokens, batchTokens, sequences, maxThreads },
-      ...(prefix !== undefined && { prefix }),
-    };
+    this.#set({ state: "loading", name, fraction: 0 });
+    if (evictsOthers) await makeRoom?.(`${name} needs the memory`);
+    const { memory } = this.#rung(name);
+    this.#plannedBytes = memory ? predictMemory(memory, plan).ownBytes : 0;
+    const spec = this.#specOf(file, plan);
+    onPlan?.({ load: { spec, file }, rung, reason, short: rung > 0 || this.#isShort(file, plan) });
+    const onProgress = (fraction: number) => this.#set({ state: "loading", name, fraction });
+    return oneByOne(async () => {
+      const model = await this.#engine.load(spec, onProgress);
+      this.#set({ state: "ready", name: file.name, model, file });
+      return model.memory.rssBytes;
+    });
+  }
+
+  #specOf({ name, path, prefix }: ModelFile, { contextTokens, batchTokens, sequences }: MemoryShape): ModelSpec {
+    const { kind, readings } = this.#options;
+    const maxThreads = Math.max(1, Math.floor(readings(false)?.affinityCores ?? 1));
+    const spec = { name, path, kind, contextTokens, batchTokens, sequences, maxThreads };
+    return prefix === undefined ? spec : { ...spec, prefix };
+  }
+
+  #isShort({ shape }: ModelFile, { contextTokens, batchTokens, sequences }: MemoryShape): boolean {
     const { wanted } = this.#options;
-    const most = Math.min(wanted.contextTokens, file.shape.contextTokens || Infinity);
-    const short = rung > 0 || contextTokens < most || sequences < wanted.sequences || batchTokens < wanted.batchTokens;
-    onPlan?.(spec, file, rung, short ? reason : undefined);
-    const model = await this.#engine.load(spec, (fraction) => this.#set({ state: "loading", name, fraction }));
-    this.#set({ state: "ready", name: file.name, model, file });
-    return model.memory.rssBytes;
+    const most = Math.min(wanted.contextTokens, shape.contextTokens || Infinity);
+    return contextTokens < most || sequences < wanted.sequences || batchTokens < wanted.batchTokens;
   }
 
   #failed({ name }: LadderDecision): void {
+    this.#plannedBytes = 0;
     this.#set({ state: "failed", name, error: new Error("it could not be loaded; it is tried again soon") });
   }
 

@@ -8,6 +8,9 @@ import type { Readings } from "../core/readings.ts";
 /** What is planned for when the configuration leaves it open and memory allows. */
 export const WANTED: MemoryShape = { contextTokens: 2048, batchTokens: 64, sequences: 2 };
 
+/** Of an encoder: sentences are short, and a longer context would only cost buffers. */
+export const ENCODER_SHAPE: MemoryShape = { contextTokens: 512, batchTokens: 512, sequences: 1 };
+
 export interface SpecifyInput {
   file: ModelFile;
   /** 0 leaves the number to the plan. */

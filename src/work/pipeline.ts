@@ -16,6 +16,7 @@ import { Doorkeeper } from "./doorkeeper.ts";
 import type { Governor } from "./governor.ts";
 import { type IntakeOptions, readQuestion } from "./intake.ts";
 import type { Outbox } from "./outbox.ts";
+import { type QuestionStop, QuestionStops } from "./question-stop.ts";
 import { Replies } from "./replies.ts";
 import type { Tasks } from "./tasks.ts";
 
@@ -64,11 +65,14 @@ export class Pipeline {
   /** Cancels the timer that answers `expired` while a question still waits. */
   #expiry = new Map<string, () => void>();
   #paused = false;
+  readonly #stops = new QuestionStops(
+    () => this.#running.size === 0,
+    () => this.#pump(),
+  );
   #stopped = false;
   #stopping: Promise<void> | undefined;
   /** Work that `stop` waits for: questions entering, running, and replies being journalled. */
   #unfinished = new Set<Promise<void>>();
-  #idleListeners: (() => void)[] = [];
 
   constructor(options: PipelineOptions, rooms: PipelineRooms) {
     this.#options = options;
@@ -164,10 +168,9 @@ export class Pipeline {
     this.#pump();
   }
 
-  /** Resolves when nothing is waiting or running. */
-  whenIdle(): Promise<void> {
-    if (this.isIdle) return Promise.resolve();
-    return new Promise((resolve) => this.#idleListeners.push(resolve));
+  /** No question is begun until it is released: models are changed between questions. */
+  stopQuestions(): QuestionStop {
+    return this.#stops.begin();
   }
 
   /**
@@ -206,7 +209,6 @@ export class Pipeline {
       await work;
     } finally {
       this.#unfinished.delete(work);
-      this.#tellIdle();
     }
   }
 
@@ -240,7 +242,7 @@ export class Pipeline {
   }
 
   #pump(): void {
-    while (!this.#paused && !this.#stopped && this.#running.size < this.#options.concurrency()) {
+    while (this.#mayBegin) {
       const question = this.#queue.take(this.#rooms.clock.nowMs(), (next) => this.#mayRun(next));
       if (question === undefined) break;
       const abort = new AbortController();
@@ -250,11 +252,17 @@ export class Pipeline {
         .finally(() => {
           hold.end();
           this.#running.delete(question.key);
+          this.#stops.ended();
           this.#pump();
         });
       this.#running.set(question.key, { question, abort, begunMs: this.#rooms.clock.nowMs() });
       void this.#until(done);
     }
+  }
+
+  get #mayBegin(): boolean {
+    const held = this.#paused || this.#stopped || this.#stops.active;
+    return !held && this.#running.size < this.#options.concurrency();
   }
 
   /** A suspect runs alone. */
@@ -270,11 +278,6 @@ export class Pipeline {
       const cancel = this.#rooms.clock.after(pauseMs, resolve);
       signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
     });
-  }
-
-  #tellIdle(): void {
-    if (!this.isIdle) return;
-    for (const resolve of this.#idleListeners.splice(0)) resolve();
   }
 
   async #work(question: Question, signal: AbortSignal): Promise<void> {

@@ -106,6 +106,12 @@ function boardJson({ readings }: Governor): object {
       ...(readings.child && { engine_rss_bytes: readings.child.rssBytes }),
     },
     ...(readings.temperatureC !== undefined && { temperature_c: readings.temperatureC }),
+    ...(readings.throttle && {
+      throttle: {
+        under_voltage: readings.throttle.underVoltage,
+        throttled: readings.throttle.throttled || readings.throttle.softTemperatureLimit,
+      },
+    }),
   };
 }
 

@@ -6,13 +6,16 @@ import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock, Engine, Usage } from "../core/ports.ts";
 import type { Classification } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
+import type { SessionNote } from "../core/session.ts";
 import { answer } from "./answer-task.ts";
+import type { Sessions } from "./sessions.ts";
 import type { Classifiers } from "./classifiers.ts";
 import type { ModelKeeper } from "./model-keeper.ts";
 import { PartialStream } from "./partial-stream.ts";
 
 export type Outcome =
-  { task: "answer"; text: string; finish: "stop" | "length" } | ({ task: "classify" } & Classification);
+  | { task: "answer"; text: string; finish: "stop" | "length"; session?: SessionNote }
+  | ({ task: "classify" } & Classification);
 
 export interface TaskResult {
   outcome: Outcome;
@@ -32,6 +35,7 @@ export interface TasksOptions {
     /** Of that name, or the common one; undefined when the configuration wants none. */
     encoder: (model?: string) => Pick<ModelKeeper, "state" | "whenReady"> | undefined;
   };
+  sessions: Sessions;
   publish: (message: OutgoingMessage) => void;
   /** A classifier from a file has answered: feedback may be about it. */
   onClassified: (question: Question, found: Classification & { classifier: string }) => void;
@@ -69,14 +73,18 @@ export class Tasks {
   }
 
   async #answer(question: Question, signal: AbortSignal): Promise<TaskResult> {
-    const { streamIntervalMs, publish, models } = this.#options;
+    const { streamIntervalMs, publish, models, sessions } = this.#options;
     const model = await models.decoder.whenReady(signal);
+    const { state } = models.decoder;
+    const contextTokens = state.state === "ready" ? state.model.contextTokens : Infinity;
+    const rooms = { engine: this.#engine, sessions, contextTokens };
     const partials = question.stream ? new PartialStream(question, streamIntervalMs, this.#clock, publish) : undefined;
     try {
-      const { text, end } = await answer(this.#engine, question, signal, (piece) => partials?.push(piece));
+      const { text, end, session } = await answer(rooms, question, signal, (piece) => partials?.push(piece));
       partials?.end();
       const { finish, usage, prefillMs, generateMs } = end;
-      return { outcome: { task: "answer", text, finish }, model, usage, prefillMs, generateMs };
+      const outcome = { task: "answer" as const, text, finish, ...(session && { session }) };
+      return { outcome, model, usage, prefillMs, generateMs };
     } catch (error) {
       // When the model's process dies the answer is begun again: this was not the last piece.
       if (error instanceof PipitError && error.code === "engine_died") partials?.drop();

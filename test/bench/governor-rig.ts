@@ -93,7 +93,7 @@ export class GovernorRig {
       log: quiet,
       sensors: new Sensors({ sensorsRoot: "/", clock: systemClock }),
       engine: this.engine,
-      plan: { contextTokens: 2048, batchTokens: 64, sequences: 4, modelRung: 0 },
+      plan: { contextTokens: 2048, batchTokens: 64, sequences: 4, modelRung: 0, modelReason: "" },
       events: {
         onSample: (sample) => void this.#trace.push(sample),
         onCurve: (curve) => void this.#trace.push({ curve: (this.#curve = curve) }),

@@ -47,6 +47,7 @@ export function clientContract(name: string, startBroker: () => Promise<BrokerUn
         deadlineMs: 5_000,
         maxTokens: 20,
         temperature: 0,
+        session: "kitchen",
         context: "Be brief.",
         priority: 7,
       });
@@ -61,6 +62,7 @@ export function clientContract(name: string, startBroker: () => Promise<BrokerUn
         priority: 7,
         max_tokens: 20,
         temperature: 0,
+        session: "kitchen",
       });
       expect(asked.replyTopic).toMatch(/^pipit\/client\/pipit-client-[0-9a-f]{20}\/reply$/);
       if (broker.protocol === 5) {

@@ -115,6 +115,19 @@ describe.skipIf(mosquittoMissing !== undefined)(`the built daemon on mosquitto${
     await asker.until("pipit/board/state", (state) => state["engine_deaths"] === 1);
   });
 
+  test("goes on with a conversation, also when the model's process was killed in between, and only for its sender", async () => {
+    const say = (text: string, replyTo = "askers/anna") =>
+      asker.question("pipit/board/ask", JSON.stringify({ text, session: "kitchen", reply_to: replyTo }), replyTo);
+    expect(await say("My dog is called Rex. Say hello to him.")).toMatchObject({ session: { turns: 0 } });
+    process.kill(childOf(daemon.pid), "SIGKILL");
+    const reply = await say("What is the name of my dog?");
+    expect(reply).toMatchObject({ status: "ok", session: { name: "kitchen", turns: 1, forgotten: 0 } });
+    expect(reply["text"]).toContain("Rex");
+    const stranger = await say("What is the name of my dog?", "askers/mallory");
+    expect(stranger).toMatchObject({ status: "ok", session: { turns: 0 } });
+    expect(stranger["text"]).not.toContain("Rex");
+  });
+
   test("comes back after a restart of the broker and answers what was asked meanwhile", async () => {
     await asker.close();
     await broker.restart();

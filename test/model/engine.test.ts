@@ -54,6 +54,25 @@ describe.skipIf(file === undefined)("SmolLM2 in a child process", () => {
       expect((await on.engine.tokenize(turns)).length).toBeGreaterThan(700);
     });
 
+    test("keeps the beginnings of prompts when the context is built anew in another size", async () => {
+      const turns: Turn[] = [
+        { role: "system", text: "You are a helpful assistant. Answer in one short sentence." },
+        { role: "user", text: "What is the capital of France?" },
+      ];
+      const first = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
+      for (const contextTokens of [512, 2048]) {
+        const model = await on.engine.load({ ...on.spec, contextTokens });
+        expect(model.contextTokens).toBe(contextTokens);
+        const again = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
+        expect(again.texts.join("")).toBe(first.texts.join(""));
+        expect(again.end.usage.cachedTokens).toBe(again.end.usage.promptTokens - 1);
+      }
+      await on.engine.load({ ...on.spec, sequences: 2 });
+      const anew = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
+      expect([anew.texts.join(""), anew.end.usage.cachedTokens]).toEqual([first.texts.join(""), 0]);
+      await on.engine.load(on.spec);
+    });
+
     test("reports every batch with its threads", async () => {
       on.engine.setThreads({ prefill: 2, decode: 1 });
       await write(

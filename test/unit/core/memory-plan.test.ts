@@ -108,7 +108,10 @@ describe("the prediction", () => {
 
   it("counts Node and the library once for two models in one process", () => {
     const shape = { contextTokens: 1024, batchTokens: 64, sequences: 1 };
-    expect(predictMemory(input({ besideAnother: true }), shape).runtimeBytes).toBe(0);
+    const alone = predictMemory(input(), shape);
+    const beside = predictMemory(input({ othersBytes: 50 * MIB }), shape);
+    expect(beside.rssBytes - alone.rssBytes).toBeCloseTo(50 * MIB);
+    expect(alone.ownBytes).toBeCloseTo(alone.rssBytes - alone.runtimeBytes);
   });
 
   it("approaches what was measured, load by load", () => {

@@ -20,6 +20,7 @@ const receipt = {
     batchTokens: 64,
     sequences: 1,
     modelRung: 0,
+    modelReason: "as configured",
     reason: "calm",
   },
 };

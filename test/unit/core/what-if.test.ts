@@ -75,6 +75,23 @@ describe("an estimate", () => {
     });
   });
 
+  it("plans beside the encoder where both fit, and says who classifies where they do not", () => {
+    const model = { ...SMOLLM2, fileBytes: 25_000_000, kvHeadsByLayer: [], vocabularyTokens: 30_522 };
+    const encoder = { name: "minilm", model, wanted: { contextTokens: 512, batchTokens: 512, sequences: 1 } };
+    const on = (id: string) => whatIf({ board: board(id), model: SMOLLM2, kind: "decoder", wanted, encoder });
+    expect(on("pi-4").encoderClassifyMs).toBeLessThan(on("pi-4").classifyMs + 1);
+    expect(on("pi-zero-2w")).not.toHaveProperty("encoderClassifyMs");
+    expect(on("pi-zero-2w").plan.fits).toBe(true);
+    expect(on("pi-zero-2w").notes).toContain("fit: minilm does not fit beside it; this model classifies");
+  });
+
+  it("corrects the fit by what this machine has learnt", () => {
+    const at = (correctionBytes: number) =>
+      whatIf({ board: board("pi-4"), model: SMOLLM2, kind: "decoder", wanted, correctionBytes });
+    expect(at(30e6).plan.predictedRssBytes - at(0).plan.predictedRssBytes).toBeCloseTo(30e6);
+    expect(at(30 * 2 ** 20).notes).toContain("fit: corrected by what the model took on this machine, 30 MiB");
+  });
+
   it("gives an encoder a latency and no writing speed", () => {
     const estimate = whatIf({ board: board("pi-4"), model: SMOLLM2, kind: "encoder", wanted, messageTokens: 10 });
     expect(estimate).not.toHaveProperty("decodeTokensPerSecond");

@@ -1,5 +1,7 @@
 import { resolve } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { decideRung } from "../../../src/core/ladder.ts";
+import { memoryBudget } from "../../../src/core/memory-plan.ts";
 import { decideThreads } from "../../../src/core/policy.ts";
 import type { Readings } from "../../../src/core/readings.ts";
 import { cpuName, repackedTypes } from "../../../src/device/inventory.ts";
@@ -42,6 +44,7 @@ describe("a Raspberry Pi 4", () => {
     expect(readings.groupMemory).toEqual({
       limitBytes: 536_870_912,
       headroomBytes: 536_870_912 - 331_350_016 + (190_840_832 - 145_752_064) + 3_145_728,
+      mappedBytes: 145_752_064,
       oomKills: 0,
     });
     expect(readings.child?.rssBytes).toBe(240_000 * 1024);
@@ -68,5 +71,49 @@ describe("an RK3588 board", () => {
     expect(readings).toMatchObject({ coreCount: 8, affinityCores: 4, allowedCores: 4, temperatureC: 83.23 });
     expect(readings.frequencyRatio).toBeCloseTo(1608 / 2256);
     expect(plan(readings)).toMatchObject({ threads: { prefill: 2, decode: 2 }, cause: "heat" });
+  });
+});
+
+describe("an RK3588 board with the vendor's kernel", () => {
+  it("has its limits read from version 1 of the control groups, without PSI", async () => {
+    const readings = await read("rk3588-vendor");
+    expect(readings).toMatchObject({ affinityCores: 4, allowedCores: 3, quotaCores: 3, oomKills: 2 });
+    expect(readings.groupMemory).toEqual({
+      limitBytes: 402_653_184,
+      headroomBytes: 402_653_184 - 331_350_016 + (190_840_832 - 145_752_064),
+      mappedBytes: 145_752_064,
+      oomKills: 2,
+    });
+    expect(readings).not.toHaveProperty("pressure");
+    expect(plan(readings)).toMatchObject({ threads: { prefill: 3, decode: 2 }, cause: "quota" });
+  });
+});
+
+describe("SmolLM2 on each of the boards", () => {
+  const model = {
+    architecture: "llama",
+    fileBytes: 98_362_432,
+    contextTokens: 8192,
+    embeddingSize: 576,
+    kvHeadsByLayer: Array.from({ length: 30 }, () => 3),
+    keyLength: 64,
+    valueLength: 64,
+    vocabularyTokens: 49_152,
+    bytesByType: {},
+  };
+  const wanted = { contextTokens: 2048, batchTokens: 64, sequences: 2 };
+
+  it.each([
+    ["pi-zero-2w", 1024, 1],
+    ["pi-4", 2048, 2],
+    ["pi-5", 2048, 2],
+    ["rk3588", 2048, 2],
+    ["rk3588-vendor", 2048, 2],
+  ])("of %s is planned by what that board has left: %d tokens, %d at once", async (board, contextTokens, sequences) => {
+    const readings = await read(board);
+    const memory = { model, kind: "decoder" as const, repackedTypes: repackedTypes(root(board)), wanted };
+    const { plan: planned } = decideRung({ rungs: [{ name: "smollm2", memory }], readings });
+    expect(planned).toMatchObject({ contextTokens, sequences, fits: true });
+    expect(planned?.predictedRssBytes).toBeLessThanOrEqual(memoryBudget(readings));
   });
 });

@@ -116,7 +116,12 @@ describe("control groups", () => {
     const reading = sensors.read();
     expect(reading.quotaCores).toBe(1.5);
     expect(reading.allowedCores).toBe(1.5);
-    expect(reading.groupMemory).toEqual({ limitBytes: 400_000_000, headroomBytes: 151_000_000, oomKills: 2 });
+    expect(reading.groupMemory).toEqual({
+      limitBytes: 400_000_000,
+      headroomBytes: 151_000_000,
+      mappedBytes: 100_000_000,
+      oomKills: 2,
+    });
   });
 
   it("of version 1 are found where each controller is mounted", () => {
@@ -137,7 +142,7 @@ describe("control groups", () => {
     });
     const reading = sensors.read();
     expect(reading.allowedCores).toBe(0.5);
-    expect(reading.groupMemory).toEqual({ limitBytes: 200_000_000, headroomBytes: 56_000_000 });
+    expect(reading.groupMemory).toEqual({ limitBytes: 200_000_000, headroomBytes: 56_000_000, mappedBytes: 4_000_000 });
   });
 
   it("without a limit, or with one beyond the board's memory, bind nothing", () => {

@@ -101,6 +101,27 @@ describe("the death of the child", () => {
     expect(on.engine.status).toMatchObject({ state: "restarting", deaths: 1, lastDeath: reason });
   });
 
+  test("brings a child with another model, if one was wanted in the meantime, and only with that", async () => {
+    const on = await stage();
+    await expect(answer(on, "die")).rejects.toEqual(died);
+    const smaller = { ...on.spec, contextTokens: 32 };
+    const loads = on.engine.load(smaller);
+    on.clock.advance(0);
+    expect(await loads).toMatchObject({ contextTokens: 32 });
+    expect(on.engine.status).toMatchObject({ state: "ready", model: { contextTokens: 32 } });
+    expect(await answer(on, "loads")).toEqual(["1", "stop"]);
+  });
+
+  test("brings a child without the model that was unloaded in the meantime", async () => {
+    const on = await stage();
+    await expect(answer(on, "die")).rejects.toEqual(died);
+    const unloads = on.engine.unload("decoder");
+    on.clock.advance(0);
+    await unloads;
+    expect(on.engine.status).toMatchObject({ state: "empty" });
+    expect(await answer(on, "loads")).toEqual(["0", "stop"]);
+  });
+
   test("brings a new child with the same model", async () => {
     const on = await stage();
     const { pid } = on.engine.status;

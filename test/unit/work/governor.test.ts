@@ -40,7 +40,7 @@ const governorOf = (more: Partial<GovernorOptions> = {}) =>
       status: { state: "ready", deaths: 0, pid: 4711 },
       setThreads: (threads, restRatio) => (told.push(threads), void rests.push(restRatio)),
     },
-    plan: { contextTokens: 1024, batchTokens: 64, sequences: 1, modelRung: 0 },
+    plan: { contextTokens: 1024, batchTokens: 64, sequences: 1, modelRung: 0, modelReason: "" },
     events: { onPlan: (plan) => void events.push(plan.reason) },
     ...more,
   });

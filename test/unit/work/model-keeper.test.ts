@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import type { MemoryNotes } from "../../../src/core/memory-notes.ts";
 import type { ModelFile } from "../../../src/core/model-file.ts";
 import type { Readings } from "../../../src/core/readings.ts";
 import { ModelKeeper, type ModelKeeperOptions, type ModelState } from "../../../src/work/model-keeper.ts";
@@ -28,7 +29,7 @@ function fileOf(name: string, fileBytes = 100 * MIB): ModelFile {
 function keeping(obtain: (name: string) => Promise<ModelFile>, more: Partial<ModelKeeperOptions> = {}) {
   const [clock, engine, states] = [new FakeClock(), new FakeEngine(), [] as ModelState["state"][]];
   const board = { readings: readingsOf() as Partial<Readings> };
-  const plans: { name: string; rung: number; shortage: string | undefined }[] = [];
+  const plans: { name: string | undefined; rung: number; reason: string; short: boolean }[] = [];
   const options: ModelKeeperOptions = {
     rungs: ["smollm2"],
     kind: "decoder",
@@ -38,12 +39,19 @@ function keeping(obtain: (name: string) => Promise<ModelFile>, more: Partial<Mod
     obtain,
     readings: () => readingsOf({ ...board.readings, atMs: clock.nowMs() }),
     isIdle: () => true,
-    onPlan: ({ name }, _, rung, shortage) => plans.push({ name, rung, shortage }),
+    stopQuestions: () => ({ isQuiet: true, quiet: Promise.resolve(), release() {} }),
+    notes: { read: () => notes, write: (written) => (notes = written) },
+    noteKey: ({ sha256 }) => sha256,
+    oneByOne: (load) => load(),
+    onPlan: ({ load, rung, reason, short }) => plans.push({ name: load?.spec.name, rung, reason, short }),
     onChange: ({ state }) => states.push(state),
     ...more,
   };
   return { board, clock, plans, states, keeper: new ModelKeeper(options, engine, clock, new FakeLogger()) };
 }
+
+let notes: MemoryNotes = { corrections: {}, bars: {} };
+beforeEach(() => void (notes = { corrections: {}, bars: {} }));
 
 const never = new AbortController().signal;
 
@@ -122,7 +130,14 @@ describe("the keeper of the model", () => {
     board.readings = { memoryTotalBytes: 1000 * MIB, memoryAvailableBytes: 700 * MIB };
     keeper.start();
     expect(await keeper.whenReady(never)).toBe("small");
-    expect(plans).toEqual([{ name: "small", rung: 1, shortage: expect.stringMatching(/context/) as string }]);
+    expect(plans).toEqual([
+      {
+        name: "small",
+        rung: 1,
+        reason: expect.stringMatching(/^small: 1024 tokens of context/) as string,
+        short: true,
+      },
+    ]);
   });
 
   test("refuses with the reason when nothing fits", async () => {
@@ -131,6 +146,53 @@ describe("the keeper of the model", () => {
     keeper.start();
     await expect(keeper.whenReady(never)).rejects.toMatchObject({ code: "model_unavailable" });
     expect(keeper.state.state).toBe("unloaded");
+  });
+
+  test("plans by what an earlier life of the daemon has learnt, and learns on", async () => {
+    notes = { corrections: { "00": 4000 * MIB }, bars: {} };
+    const { board, keeper, plans } = keeping((name) => Promise.resolve(fileOf(name)));
+    board.readings = { memoryTotalBytes: 4000 * MIB, memoryAvailableBytes: 3000 * MIB };
+    keeper.start();
+    await drain();
+    expect(keeper.state).toMatchObject({ state: "unloaded", reason: expect.stringContaining("none") as string });
+    const reason = expect.stringMatching(/^none: smollm2 does not fit: even 256 tokens/) as string;
+    expect(plans).toEqual([{ name: undefined, rung: 1, reason, short: true }]);
+    notes = { corrections: {}, bars: {} };
+    const other = keeping((name) => Promise.resolve(fileOf(name)));
+    other.keeper.start();
+    await other.keeper.whenReady(never);
+    await drain();
+    expect(notes.corrections["00"]).toBeLessThan(0);
+  });
+
+  test("remembers a kill by the kernel for the next life of the daemon", async () => {
+    const rungs = ["large", "small"];
+    const { clock, keeper } = keeping((name) => Promise.resolve(fileOf(name)), { rungs });
+    keeper.start();
+    await keeper.whenReady(never);
+    await drain();
+    keeper.noteDeath(true);
+    await drain();
+    expect(keeper.state.name).toBe("small");
+    await keeper.stop();
+    const next = keeping((name) => Promise.resolve(fileOf(name)), { rungs });
+    next.keeper.start();
+    expect(await next.keeper.whenReady(never)).toBe("small");
+    expect(notes.bars["decoder"]?.untilWallMs).toBe(clock.wallMs() + 1_800_000);
+  });
+
+  test("wakes a sleeping model also for those who only wait until it is settled", async () => {
+    const { clock, keeper } = keeping((name) => Promise.resolve(fileOf(name)), { unloadAfterMs: 10_000 });
+    keeper.start();
+    await keeper.whenReady(never);
+    for (let second = 0; second < 20; second += 1) {
+      clock.advance(1000);
+      await drain();
+    }
+    expect(keeper.state.state).toBe("unloaded");
+    await keeper.whenSettled();
+    expect(keeper.state.state).toBe("ready");
+    await keeper.stop();
   });
 
   test("puts the model to sleep after a time without questions, and wakes it for the next one", async () => {

@@ -40,6 +40,10 @@ let states: string[];
 let failures: number;
 let rssMib: number | undefined;
 let ladder: ModelLadder;
+let stops: number;
+let onQuiet: () => void;
+let learnt: [rung: string, mib: number][];
+let oomKills: number;
 
 beforeEach(() => {
   clock = new FakeClock();
@@ -49,11 +53,30 @@ beforeEach(() => {
   states = [];
   failures = 0;
   rssMib = undefined;
+  stops = 0;
+  learnt = [];
+  oomKills = 0;
   ladder = new ModelLadder({
     rungs: RUNGS,
     readings: () =>
-      readingsOf({ atMs: clock.nowMs(), memoryTotalBytes: 512 * MIB, memoryAvailableBytes: availableMib * MIB }),
+      readingsOf({
+        atMs: clock.nowMs(),
+        memoryTotalBytes: 512 * MIB,
+        memoryAvailableBytes: availableMib * MIB,
+        oomKills,
+      }),
     isIdle: () => idle,
+    stopQuestions: () => {
+      stops += 1;
+      return {
+        get isQuiet() {
+          return idle;
+        },
+        quiet: new Promise((resolve) => (onQuiet = resolve)),
+        release: () => (stops -= 1),
+      };
+    },
+    onLearnt: (rung, bytes) => learnt.push([rung, Math.round(bytes / MIB)]),
     change: (decision) => {
       if (failures-- > 0) return Promise.reject(new Error("no file"));
       changes.push(decision);
@@ -86,16 +109,50 @@ describe("the ladder", () => {
     expect(ladder.decision?.plan?.contextTokens).toBe(2048);
   });
 
-  it("unloads before the kernel acts, but never under a running question", async () => {
+  it("unloads before the kernel acts, between two questions: the next one is held back until it is done", async () => {
     ladder.start();
     await settle();
     availableMib = 5;
     idle = false;
     await pass(20_000);
     expect(changes).toHaveLength(1);
+    expect(stops).toBe(1);
     idle = true;
-    await pass(2000);
+    onQuiet();
+    await settle();
     expect(changes[1]).toMatchObject({ action: "unload", reason: "unloaded: only 5 MiB of memory are left" });
+    expect(stops).toBe(0);
+  });
+
+  it("lets the next question go when the pressure has gone before there was a gap", async () => {
+    ladder.start();
+    await settle();
+    availableMib = 5;
+    idle = false;
+    await pass(4000);
+    expect(stops).toBe(1);
+    availableMib = 1000;
+    await pass(2000);
+    expect([stops, changes.length]).toEqual([0, 1]);
+  });
+
+  it("loads nothing anew when the process died of something else", async () => {
+    ladder.start();
+    await pass(2000);
+    ladder.noteDeath(true);
+    ladder.noteDeath(false);
+    await pass(4000);
+    expect(changes).toHaveLength(1);
+    expect(ladder.barred).toBeUndefined();
+  });
+
+  it("makes room for another model when asked, and comes back when there is room for both", async () => {
+    ladder.start();
+    await settle();
+    await ladder.makeRoom("the large one needs it");
+    expect(changes[1]).toMatchObject({ action: "unload", reason: "small: the large one needs it" });
+    await pass(130_000);
+    expect(changes[2]).toMatchObject({ action: "load", name: "small" });
   });
 
   it("tries a change that failed again after half a minute", async () => {
@@ -117,6 +174,7 @@ describe("the ladder", () => {
     await pass(600_000);
     await ladder.wake();
     expect(ladder.decision?.plan?.contextTokens).toBe(1024);
+    expect(learnt[0]?.[1]).toBeGreaterThan(20);
   });
 });
 
@@ -146,13 +204,19 @@ describe("an idle model", () => {
     expect(changes.map(({ action }) => action)).toEqual(["load", "unload", "load"]);
   });
 
-  it("gives way to the next rung when the kernel has killed it", async () => {
+  it("is smaller in the next process when the kernel has killed it, at once, and gone after a second kill", async () => {
     ladder.start();
     await settle();
-    ladder.noteKill();
     await pass(2000);
-    expect(changes[1]).toMatchObject({ action: "unload", name: "unloaded" });
-    expect(ladder.decision?.rung).toBe(1);
+    oomKills = 1;
+    ladder.noteDeath(true);
+    await settle();
+    expect(changes[1]?.plan?.contextTokens).toBe(256);
+    oomKills = 2;
+    ladder.noteDeath(true);
+    await settle();
+    expect(changes[2]).toMatchObject({ action: "unload", name: "unloaded" });
+    expect(ladder.barred?.holdMs).toBe(3_600_000);
   });
 
   it("stays awake while questions come", async () => {

@@ -248,16 +248,6 @@ describe("cancel", () => {
     expect(agent.clock.pending).toBe(0);
   });
 
-  test("of the last waiting question wakes who waits for idleness", async () => {
-    const agent = await AgentUnderTest.started();
-    agent.pipeline.pause();
-    await agent.ask({ text: "a", id: "q" });
-    const idle = agent.pipeline.whenIdle();
-    agent.pipeline.cancel("q");
-    await idle;
-    expect(agent.pipeline.isIdle).toBe(true);
-  });
-
   test("during the rest before a question is answered too", async () => {
     const agent = await AgentUnderTest.started({ pauseMs: 5000 });
     await agent.ask({ text: "a", id: "q" });
@@ -267,6 +257,34 @@ describe("cancel", () => {
     await drain();
     expect(agent.replies).toEqual([error("cancelled")]);
     expect(agent.holds).toEqual({ begun: 1, ended: 1 });
+  });
+});
+
+describe("a change of models", () => {
+  test("waits for the running questions and holds back the next ones, until it is done", async () => {
+    const agent = await AgentUnderTest.started();
+    const gate = new Gate();
+    agent.engine.beforePiece = gate.enter;
+    await agent.ask({ text: "a", id: "1" });
+    await agent.ask({ text: "b", id: "2" });
+    const stop = agent.pipeline.stopQuestions();
+    let quiet = false;
+    void stop.quiet.then(() => (quiet = true));
+    await drain();
+    expect([quiet, stop.isQuiet]).toEqual([false, false]);
+    gate.open();
+    await drain();
+    expect([quiet, stop.isQuiet]).toEqual([true, true]);
+    expect(agent.replies.map(({ id }) => id)).toEqual(["1"]);
+    const second = agent.pipeline.stopQuestions();
+    await second.quiet;
+    stop.release();
+    stop.release();
+    await drain();
+    expect(agent.replies).toHaveLength(1);
+    second.release();
+    await drain();
+    expect(agent.replies.map(({ id }) => id)).toEqual(["1", "2"]);
   });
 });
 
