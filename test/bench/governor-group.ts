@@ -41,11 +41,6 @@ interface Asked {
 
 type Report = (row: Row) => void;
 
-export async function groupRows(report: Report): Promise<void> {
-  await group512Rows(report);
-  await group384Rows(report);
-}
-
 export const group512Rows = (report: Report) => rowsUnder(512, report);
 export const group384Rows = (report: Report) => rowsUnder(384, report);
 

@@ -2,7 +2,7 @@
 // library's defaults. `--only idle,hogs` runs a part; `PIPIT_BENCH_TRACES=DIR` keeps a trace of each case.
 import type { Bench, Report } from "./bench.ts";
 import { arrival, bursty, departure } from "./governor-changes.ts";
-import { groupRows } from "./governor-group.ts";
+import { group384Rows, group512Rows } from "./governor-group.ts";
 import { lateness } from "./governor-lateness.ts";
 import { hogs, idle, limits } from "./governor-loads.ts";
 import { memoryRows } from "./governor-memory.ts";
@@ -16,7 +16,8 @@ const CASES: Record<string, Case> = { calibration, idle, hogs, limits, arrival, 
 const OTHERS: Record<string, (report: Report) => Promise<void>> = {
   pool: poolRows,
   memory: memoryRows,
-  group: groupRows,
+  "group-512": group512Rows,
+  "group-384": group384Rows,
 };
 const PARTS = [...Object.keys(CASES), ...Object.keys(OTHERS)];
 
