@@ -14,7 +14,10 @@ export interface SequenceStates {
   remove(): void;
 }
 
-/** @param sequences the least recently used first; only as many of them as the next context has. */
+/**
+ * @param sequences all of the context, the least recently used first. A context with another number of them does not take their
+ * states (`n_stream mismatch` of llama.cpp): nothing is saved for it.
+ */
 export async function saveStates(
   sequences: readonly LlamaContextSequence[],
   next: { sequences: number; contextTokens: number },
@@ -23,7 +26,7 @@ export async function saveStates(
   const files: string[] = [];
   const remove = () => rmSync(directory, { recursive: true, force: true });
   try {
-    for (const sequence of sequences.slice(-next.sequences)) {
+    for (const sequence of next.sequences === sequences.length ? sequences : []) {
       const most = Math.min(MOST_TOKENS, Math.floor(next.contextTokens / 2));
       if (sequence.nextTokenIndex > most) {
         await sequence.eraseContextTokenRanges([{ start: most, end: sequence.nextTokenIndex }]);
@@ -41,8 +44,7 @@ export async function saveStates(
     async restore(into) {
       for (const [index, file] of files.entries()) {
         const sequence = into[into.length - files.length + index];
-        // Written by this very process from this very model a moment ago. A context with another number of sequences does not
-        // take it: then the prompt is read again.
+        // Written by this very process from this very model a moment ago. What is not taken is read again.
         await sequence?.loadStateFromFile(file, { acceptRisk: true }).catch(() => {});
       }
     },

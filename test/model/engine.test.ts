@@ -55,22 +55,25 @@ describe.skipIf(file === undefined)("SmolLM2 in a child process", () => {
     });
 
     test("keeps the beginnings of prompts when the context is built anew in another size", async () => {
+      const { engine, spec } = await realEngine(file ?? "", { contextTokens: 1024 });
       const turns: Turn[] = [
         { role: "system", text: "You are a helpful assistant. Answer in one short sentence." },
         { role: "user", text: "What is the capital of France?" },
       ];
-      const first = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
-      for (const contextTokens of [512, 2048]) {
-        const model = await on.engine.load({ ...on.spec, contextTokens });
-        expect(model.contextTokens).toBe(contextTokens);
-        const again = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
-        expect(again.texts.join("")).toBe(first.texts.join(""));
-        expect(again.end.usage.cachedTokens).toBe(again.end.usage.promptTokens - 1);
+      try {
+        const first = await write(engine, jobOf(turns, { maxTokens: 8 }));
+        for (const contextTokens of [512, 2048]) {
+          expect(await engine.load({ ...spec, contextTokens })).toMatchObject({ contextTokens });
+          const again = await write(engine, jobOf(turns, { maxTokens: 8 }));
+          expect(again.texts.join("")).toBe(first.texts.join(""));
+          expect(again.end.usage.cachedTokens).toBe(again.end.usage.promptTokens - 1);
+        }
+        await engine.load({ ...spec, sequences: 2 });
+        const anew = await write(engine, jobOf(turns, { maxTokens: 8 }));
+        expect([anew.texts.join(""), anew.end.usage.cachedTokens]).toEqual([first.texts.join(""), 0]);
+      } finally {
+        await engine.stop();
       }
-      await on.engine.load({ ...on.spec, sequences: 2 });
-      const anew = await write(on.engine, jobOf(turns, { maxTokens: 8 }));
-      expect([anew.texts.join(""), anew.end.usage.cachedTokens]).toEqual([first.texts.join(""), 0]);
-      await on.engine.load(on.spec);
     });
 
     test("reports every batch with its threads", async () => {
