@@ -27,6 +27,16 @@ export function terminalReport({ facts }: ReportHead, evaluation: Evaluation): s
         `${label.padEnd(width)}  ${String(own).padStart(5)}  ${fixed(precision).padStart(9)}  ${fixed(recall).padStart(6)}  ${fixed(f1).padStart(5)}`,
     ),
     "",
+    ...confusionLines(evaluation, width),
+    "",
+    "threshold  answered  of them right",
+    ...evaluation.abstention
+      .filter((_, index) => index % 2 === 0)
+      .map(
+        ({ threshold, coverage, accuracy: right }) =>
+          `${threshold.toFixed(1).padStart(9)}  ${percent(coverage).padStart(8)}  ${fixed(right).padStart(13)}`,
+      ),
+    "",
     "path       texts  accuracy   p50 ms   p95 ms",
     ...evaluation.paths.map(
       ({ by, cases: own, accuracy: right, p50Ms, p95Ms }) =>
@@ -34,6 +44,22 @@ export function terminalReport({ facts }: ReportHead, evaluation: Evaluation): s
     ),
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Rows: right label; columns: most probable label, by the first letters of its name. */
+function confusionLines({ labels, confusion }: Evaluation, width: number): string[] {
+  const columns = labels.map(({ label }) => label.slice(0, 8));
+  const row = (name: string, cells: readonly string[]) =>
+    `${name.padEnd(width)}  ${cells.map((cell, index) => cell.padStart(Math.max(4, columns[index]!.length))).join(" ")}`;
+  return [
+    row("right", columns),
+    ...labels.map(({ label }, index) =>
+      row(
+        label,
+        confusion[index]!.map((count) => (count === 0 ? "." : String(count))),
+      ),
+    ),
+  ];
 }
 
 export function htmlReport(head: ReportHead, evaluation: Evaluation): string {

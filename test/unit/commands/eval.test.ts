@@ -93,6 +93,9 @@ describe("pipit eval", () => {
     const { stdout } = await run(command, [file], { classifier: "home" });
     expect(stdout).toMatch(/accuracy {6}0\.857/);
     expect(stdout).toMatch(/head {11}7 +0\.857/);
+    // The confusion matrix, and what abstaining buys.
+    expect(stdout).toMatch(/right +lights +media\nlights +\d+ +[\d.]+\nmedia +[\d.]+ +\d+\n/);
+    expect(stdout).toMatch(/threshold {2}answered {2}of them right\n +0\.0 +100\.0 % +0\.857\n/);
   });
 
   it("writes a page that needs nothing else and runs nothing", async () => {
