@@ -1,4 +1,4 @@
-// The whole agent on a board too small for a generative model: default settings, a memory group of 256 MiB.
+// The whole agent on a board too small for a generative model: none configured, a memory group of 256 MiB.
 import { startAgent } from "../fixtures/agent.ts";
 import { agentMemory } from "../fixtures/agent-memory.ts";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
@@ -14,6 +14,7 @@ export async function smallBoardRows(report: (row: Row) => void): Promise<void> 
   if (why !== undefined) return report({ case: name, measured: NaN, unit: "", note: `not measured: ${why}` });
   const dev = homeIntents("dev");
   const set = {
+    "model.name": "none",
     "classify.labels": JSON.stringify([...new Set(dev.map(({ label }) => label))]),
     "classify.examples": JSON.stringify(homeIntents("examples")),
   };
