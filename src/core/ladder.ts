@@ -75,8 +75,6 @@ export const FIRST_GROW_AFTER_MS = 60_000;
 const LONGEST_GROW_AFTER_MS = 1_800_000;
 /** Pressure this soon after growing says that growing was wrong. */
 const REGRET_MS = 600_000;
-/** Room for the larger plan and some more, so that growing does not call for shrinking. */
-const AMPLE = 1.15;
 const PRESSED_FOR_MS = 5000;
 const FIRST_BAR_MS = 1_800_000;
 /** A model that was killed and has no smaller one below it may take this share of what it took. */
@@ -93,7 +91,7 @@ export function decideRung(input: LadderInput): LadderDecision {
   const known = input.state && withKill(input.state, input);
   const growth = growthOf(known?.growth, readings);
   if (!known || input.fresh) {
-    const first = bestFit(input, barOf(known, nowMs), 1);
+    const first = bestFit(input, barOf(known, nowMs));
     const counted = readings.oomKills === undefined ? {} : { oomKills: readings.oomKills };
     const before = { growAfterMs: FIRST_GROW_AFTER_MS, ...known, ...counted };
     const state = { ...before, growth, rung: first.rung, changedAtMs: nowMs };
@@ -102,10 +100,11 @@ export function decideRung(input: LadderInput): LadderDecision {
   const before = { ...known, growth, plan: presentPlan(input, known) };
   const bar = barOf(before, nowMs);
   if (forbidden(before, bar)) {
-    return change(bestFit(input, bar, 1), nowMs, before, "the kernel killed the larger one for want of memory");
+    return change(bestFit(input, bar), nowMs, before, "the kernel killed the larger one for want of memory");
   }
   const pressure = input.patient ? undefined : pressureOfRung(input, before);
-  const larger = bestFit(input, bar, AMPLE);
+  // Planned with the whole reserve and pressed only when half of it is gone: growing does not call for shrinking.
+  const larger = bestFit(input, bar);
   const mayGrow = !pressure && exceeds(larger, before);
   const state: LadderState = {
     ...before,
@@ -173,10 +172,10 @@ function forbidden({ rung, plan }: LadderState, { above, belowBytes }: Limit): b
   return plan !== undefined && (rung < above || plan.predictedRssBytes > belowBytes);
 }
 
-/** The highest rung whose plan fits with `margin` to spare; beside the other models, or else in their place. */
-function bestFit(input: LadderInput, bar: Limit, margin: number): Fit {
+/** The highest rung whose plan fits; beside the other models, or else in their place. */
+function bestFit(input: LadderInput, bar: Limit): Fit {
   const { rungs, readings, othersBytes = 0, othersYield } = input;
-  const budgetBytes = Math.min(memoryBudget(readings) / margin, bar.belowBytes);
+  const budgetBytes = Math.min(memoryBudget(readings), bar.belowBytes);
   let short: string | undefined;
   for (const others of othersYield && othersBytes > 0 ? [othersBytes, 0] : [othersBytes]) {
     for (const [rung, { name, memory }] of rungs.entries()) {
@@ -198,7 +197,7 @@ function bestFit(input: LadderInput, bar: Limit, margin: number): Fit {
  */
 function smallerThan(state: LadderState, input: LadderInput, bar: Limit, { emergency }: Pressure): Fit | undefined {
   const { rungs, othersBytes = 0, readings } = input;
-  const fit = bestFit(input, bar, 1);
+  const fit = bestFit(input, bar);
   if (takesLess(fit, state) && (fit.plan || fit.rung < rungs.length)) return fit;
   const { memory, name } = rungs[state.rung] ?? {};
   if (!memory || name === undefined || !state.plan) return undefined;

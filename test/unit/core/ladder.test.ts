@@ -146,10 +146,25 @@ describe("room", () => {
     });
   });
 
-  it("that would only just do brings nothing back, or it would go again at once", () => {
+  it("that comes and goes by a few MiB does not make the plan come and go", () => {
     const life = new Life();
-    life.at(300);
-    expect(life.during(10 * FIRST_GROW_AFTER_MS, 330)).toEqual([]);
+    life.at(480);
+    const changes: LadderDecision[] = [];
+    for (let minute = 0; minute < 30; minute += 1) {
+      // Half of the reserve is 16 MiB.
+      changes.push(...life.during(30_000, 395), ...life.during(30_000, 383));
+    }
+    expect(changes.length).toBeLessThanOrEqual(1);
+  });
+
+  it("brings back exactly the plan that was there before it was taken", () => {
+    const life = new Life();
+    // The model's own 100 MiB are taken from what was available before it was loaded.
+    const first = life.at(495).plan;
+    life.during(70_000, 300);
+    expect(life.state?.rung).toBe(1);
+    life.during(200_000, 395);
+    expect(life.state).toMatchObject({ rung: 0, plan: { contextTokens: first?.contextTokens } });
   });
 });
 
