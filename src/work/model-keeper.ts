@@ -208,7 +208,7 @@ export class ModelKeeper {
     const file = this.#files.get(name);
     if (plan === undefined || file === undefined) {
       const before = this.#state;
-      onPlan?.({ rung, reason, short: true });
+      onPlan?.({ rung, reason, short: this.#options.rungs[0] !== NOTHING });
       this.#set({ state: "unloaded", name, reason });
       if (before.state === "ready") await oneByOne(() => this.#engine.unload(kind, before.file.path));
       this.#plannedBytes = 0;

@@ -148,6 +148,13 @@ describe("the keeper of the model", () => {
     expect(keeper.state.state).toBe("unloaded");
   });
 
+  test("misses nothing where no model is wanted", async () => {
+    const { keeper, plans } = keeping(() => Promise.reject(new Error("nothing to find")), { rungs: ["none"] });
+    keeper.start();
+    await drain();
+    expect(plans).toEqual([{ name: undefined, rung: 0, reason: "none: no model is wanted", short: false }]);
+  });
+
   test("plans by what an earlier life of the daemon has learnt, and learns on", async () => {
     notes = { corrections: { "00": 4000 * MIB }, bars: {} };
     const { board, keeper, plans } = keeping((name) => Promise.resolve(fileOf(name)));
