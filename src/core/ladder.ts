@@ -120,7 +120,7 @@ export function decideRung(input: LadderInput): LadderDecision {
   }
   if (mayGrow && rested && nowMs - (state.roomSinceMs ?? nowMs) >= state.growAfterMs) {
     const grown = { ...state, grownAtMs: nowMs };
-    return change(larger, nowMs, grown, `memory was ample for ${(state.growAfterMs / 60_000).toFixed(0)} minutes`);
+    return change(larger, nowMs, grown, `there has been room for it for ${state.growAfterMs / 1000} seconds`);
   }
   return keep(input.rungs, state, pressure?.why);
 }

@@ -227,11 +227,12 @@ export class ModelLadder {
     if (!this.#decision || !this.#state) return;
     this.#asleep = true;
     const { plan: _, ...rest } = this.#decision;
-    const minutes = (unloadAfterMs / 60_000).toFixed(0);
+    const seconds = unloadAfterMs / 1000;
+    const time = seconds < 120 ? `${seconds} seconds` : `${(seconds / 60).toFixed(0)} minutes`;
     this.#begin({
       ...rest,
       action: "unload",
-      reason: `${rest.name}: unloaded after ${minutes} minutes without a question`,
+      reason: `${rest.name}: unloaded after ${time} without a question`,
       state: this.#state,
     });
   }

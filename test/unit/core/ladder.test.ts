@@ -142,7 +142,7 @@ describe("room", () => {
     expect(grown).toMatchObject({
       name: "large",
       action: "load",
-      reason: "large: memory was ample for 1 minutes",
+      reason: "large: there has been room for it for 60 seconds",
     });
   });
 
