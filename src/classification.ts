@@ -87,7 +87,7 @@ export class Classification {
       store: new FileHeadStore(join(config.state.dir, "heads"), roomLog),
       encoder: (model) => loaded(models.encoder(model)),
       decoder: new DecoderClassifier(engine),
-      decoderLoaded: () => loaded(models.decoder) !== undefined,
+      decoderModel: () => loaded(models.decoder),
     });
     const mostPerHour = config.classify.feedbackPerHour;
     this.feedback = new Feedback(this.classifiers, { mostPerHour }, clock, roomLog);

@@ -80,7 +80,7 @@ export const openLocally: OpenClassifiers = async (context, path, names) => {
     log,
     encoder: (name = config.model.encoder) => encoders.get(name),
     decoder: new DecoderClassifier(engine),
-    decoderLoaded: () => decoder !== undefined,
+    decoderModel: () => decoder,
   });
   const models = [...encoders.values(), ...(decoder ? [decoder] : [])].map(({ name }) => name);
   return { classifiers, definitions, store, models, close: () => engine.stop() };

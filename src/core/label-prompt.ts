@@ -59,7 +59,8 @@ function entry(text: string): string {
   return `Message: ${oneLine(text)}\nLabel:`;
 }
 
-function oneLine(text: string): string {
+/** White space becomes single spaces, so that nothing a sender writes adds a line to a page. */
+export function oneLine(text: string): string {
   return text.replace(/\s+/gu, " ").trim();
 }
 

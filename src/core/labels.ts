@@ -1,7 +1,7 @@
 // From what a decoder thinks of each label's words to an answer one can act on: probabilities, margin, abstention.
 // Pure arithmetic over natural logarithms. A small model prefers some labels whatever the text says; both calibrations
-// below take that preference away (measured with SmolLM2-135M, 8 labels, 8 examples each: raw 0.78, content-free 0.82,
-// running batch 0.85).
+// below take that preference away (home intents, SmolLM2-135M, 8 labels without examples: raw 0.24, content-free 0.56,
+// running 0.57; after 8 examples each 0.79, 0.80 and 0.80).
 import { RequestError } from "./errors.ts";
 import type { Label } from "./route.ts";
 
@@ -81,36 +81,52 @@ export function contentFreePrior(rows: readonly (readonly LogProbability[])[]): 
   return Array.from({ length: width }, (_, label) => mean(priors.map((prior) => prior[label] ?? 0)));
 }
 
+/** How the running prior weighs what it has seen; in messages. */
+const PRIOR = {
+  /** What the content-free prior counts for, in each label. */
+  trust: 16,
+  /** Messages of one label that are remembered; older ones fade. */
+  most: 64,
+  /** A label counts for at most `few` messages and `ratio` times what the median label has. */
+  few: 4,
+  ratio: 2,
+} as const;
+
+/** One label that a message rules out altogether shall not be beyond recall. */
+const LEAST_LOG = -50;
+
 /**
  * The running prior of one set of labels: the content-free prior at first, then more and more the mean score of the
- * messages really seen. A label that every message scores high says nothing about any of them.
+ * messages really seen. A label that every message scores high says nothing about any of them. Messages are counted by the
+ * label they were judged to have and all labels weigh the same, and no label weighs much more than the median one: a
+ * thousand messages about the same thing, meant or not, hardly move it. (Home intents without examples, after 200
+ * messages of one label, the worst of eight: 0.57 right against 0.40 with the mean of the last 128 messages; 0.57 both
+ * in mixed order.) The same messages in the same order give the same prior.
  */
 export class LabelPrior {
   readonly #contentFree: readonly number[];
-  readonly #window: number;
-  readonly #trust: number;
-  #recent: number[][] = [];
+  /** By judged label: messages, and the sum of their scores. */
+  readonly #seen: { messages: number; sums: number[] }[];
 
-  /**
-   * `window` messages are remembered. The content-free prior weighs as much as `trust` messages, so that the first
-   * few, which may all be of one label, do not turn the prior against that label.
-   */
-  constructor(contentFree: readonly number[], options: { window?: number; trust?: number } = {}) {
+  constructor(contentFree: readonly number[]) {
     this.#contentFree = contentFree;
-    this.#window = options.window ?? 128;
-    this.#trust = options.trust ?? 16;
-  }
-
-  get seen(): number {
-    return this.#recent.length;
+    this.#seen = contentFree.map(() => ({ messages: 0, sums: contentFree.map(() => 0) }));
   }
 
   get logPrior(): number[] {
-    const weight = this.#trust + this.#recent.length;
-    return this.#contentFree.map((start, label) => {
-      const sum = this.#recent.reduce((total, row) => total + (row[label] ?? 0), 0);
-      return (this.#trust * start + sum) / weight;
+    const counts = this.#seen.map(({ messages }) => messages).sort((one, other) => one - other);
+    const median = counts[Math.floor((counts.length - 1) / 2)] ?? 0;
+    const heard = this.#seen.map(({ messages, sums }) => {
+      const weight = Math.min(messages, PRIOR.few + PRIOR.ratio * median);
+      return { weight, share: messages === 0 ? 0 : weight / messages, sums };
     });
+    return this.#contentFree.map((start, label) =>
+      mean(
+        heard.map(({ weight, share, sums }) => {
+          return (PRIOR.trust * start + share * (sums[label] ?? 0)) / (PRIOR.trust + weight);
+        }),
+      ),
+    );
   }
 
   /** Scores with the preference taken away. The message itself is not part of the prior it is judged by. */
@@ -121,8 +137,13 @@ export class LabelPrior {
 
   /** Adds the scores of a message to what has been seen. */
   observe(scores: readonly LogProbability[]): void {
-    this.#recent.push(logSoftmax(lengthNormalised(scores)));
-    if (this.#recent.length > this.#window) this.#recent.shift();
+    const calibrated = this.calibrate(scores);
+    const cell = this.#seen[calibrated.indexOf(Math.max(...calibrated))];
+    if (cell === undefined) return;
+    const own = logSoftmax(lengthNormalised(scores));
+    const kept = cell.messages < PRIOR.most ? 1 : (PRIOR.most - 1) / PRIOR.most;
+    cell.messages = kept * cell.messages + 1;
+    cell.sums = cell.sums.map((sum, label) => kept * sum + Math.max(own[label] ?? 0, LEAST_LOG));
   }
 }
 

@@ -192,6 +192,8 @@ export interface Engine {
   generate(job: GenerateJob, signal?: AbortSignal): AsyncIterable<Piece>;
   score(job: ScoreJob, signal?: AbortSignal): Promise<Scores>;
   embed(texts: string[], signal?: AbortSignal, options?: EmbedOptions): Promise<Embeddings>;
+  /** What the decoder makes of each page of plain text, as a vector of `READOUT_DIMENSIONS`; see `core/readout.ts`. */
+  readout(pages: string[], signal?: AbortSignal): Promise<Embeddings>;
   /** Tokens of the turns as the model would read them; for limits and for checks against a reference. */
   tokenize(turns: Turn[]): Promise<number[]>;
   /** Takes effect at the next batch. */

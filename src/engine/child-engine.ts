@@ -171,6 +171,11 @@ export class ChildEngine implements Engine, HealthSource {
     return this.#call("embed", { texts, options }, { signal });
   }
 
+  async readout(pages: string[], signal?: AbortSignal): Promise<Embeddings> {
+    await this.#whenUp(signal);
+    return this.#call("readout", pages, { signal });
+  }
+
   async tokenize(turns: Turn[]): Promise<number[]> {
     await this.#whenUp();
     return this.#call("tokenize", turns);

@@ -9,7 +9,8 @@ import type {
   Token,
 } from "node-llama-cpp";
 import { RequestError } from "../core/errors.ts";
-import type { GenerateJob, ModelSpec, Piece, ScoreJob, Scores, Turn, Usage } from "../core/ports.ts";
+import type { Embeddings, GenerateJob, ModelSpec, Piece, ScoreJob, Scores, Turn, Usage } from "../core/ports.ts";
+import { readoutTokens, readoutVector } from "../core/readout.ts";
 import type { BatchSteering } from "./batch-steering.ts";
 import { ChatTemplate } from "./chat-template.ts";
 import { branchPoints, pathLogProbabilities } from "./label-trie.ts";
@@ -129,6 +130,27 @@ export class Decoder {
       const usage: Usage = { promptTokens: prompt.length, cachedTokens, completionTokens: 0 };
       return { logProbabilities, usage, prefillMs: performance.now() - startedMs };
     });
+  }
+
+  /** The logits of one token in each stretch of the vocabulary, after each page. Nothing else leaves the library. */
+  async readout(pages: readonly string[], signal: AbortSignal): Promise<Embeddings> {
+    const wanted = readoutTokens(this.vocabularyTokens) as Token[];
+    const vectors: Float32Array[] = [];
+    const tokens: number[] = [];
+    for (const page of pages) {
+      const prompt = this.#template.tokenize(page);
+      this.#checkFits(prompt.length, 1);
+      const logits = await this.#pool.with(prompt, signal, async (sequence) => {
+        await this.#prefill(sequence, prompt, signal);
+        const generateNext = { logits: { filter: { tokens: wanted } } };
+        const output = await sequence.controlledEvaluate([[prompt[prompt.length - 1]!, { generateNext }]]);
+        this.#batches.batchEnded();
+        return output[0]?.next.logits;
+      });
+      vectors.push(readoutVector(wanted.map((token) => logits?.get(token) ?? 0)));
+      tokens.push(prompt.length);
+    }
+    return { vectors, tokens, cut: pages.map(() => false) };
   }
 
   #checkFits(promptTokens: number, answerTokens: number): void {

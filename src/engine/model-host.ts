@@ -58,6 +58,8 @@ export class ModelHost {
         return this.#requireDecoder().score(argument as ScoreJob, events.signal);
       case "embed":
         return this.#embed(argument as Argument<"embed">, events.signal);
+      case "readout":
+        return this.#requireDecoder().readout(argument as string[], events.signal);
       case "tokenize":
         return [...this.#requireDecoder().tokenize(argument as Turn[])];
       case "measure":

@@ -22,6 +22,7 @@ export interface Calls {
   generate: [job: GenerateJob, result: null];
   score: [job: ScoreJob, result: Scores];
   embed: [job: { texts: string[]; options: EmbedOptions }, result: Embeddings];
+  readout: [pages: string[], result: Embeddings];
   tokenize: [turns: Turn[], result: number[]];
   measure: [nothing: null, result: EngineReading];
 }

@@ -6,9 +6,11 @@ import { PipitError, RequestError, toError } from "../core/errors.ts";
 import type { VersionSummary } from "../core/head-store.ts";
 import { decide, type LabelDecision } from "../core/labels.ts";
 import { LruMap } from "../core/lru.ts";
-import type { Usage } from "../core/ports.ts";
+import type { ModelFile } from "../core/model-file.ts";
+import type { Engine, Usage } from "../core/ports.ts";
 import type { Classification } from "../core/reply.ts";
-import type { DecoderClassifier, DecoderVerdict } from "./decoder-classifier.ts";
+import type { DecoderClassifier } from "./decoder-classifier.ts";
+import { DecoderReader } from "./decoder-reader.ts";
 import { SingleFlight } from "./single-flight.ts";
 import { type HeadOpinion, TrainedClassifier, type TrainingRooms } from "./trained-classifier.ts";
 
@@ -20,8 +22,11 @@ const MOST_PASSING = 32;
 const DECODER_WEIGHT = 0.2;
 
 export interface ClassifierRooms extends TrainingRooms {
+  engine: Pick<Engine, "embed" | "readout">;
+  /** Judges by label scores where there are no examples to learn from. */
   decoder: Pick<DecoderClassifier, "classify" | "forget">;
-  decoderLoaded: () => boolean;
+  /** The loaded generative model; undefined while there is none. */
+  decoderModel: () => ModelFile | undefined;
 }
 
 export interface ClassifyOrder {
@@ -46,10 +51,14 @@ export interface ClassifierVerdict extends Classification {
   prefillMs: number;
 }
 
+/** What the decoder thinks, by whichever way. */
+type DecoderOpinion = Omit<HeadOpinion, "version" | "tokens"> & { usage: Usage };
+
 const NO_USAGE: Usage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 
 export class Classifiers {
   readonly #rooms: ClassifierRooms;
+  readonly #reader: DecoderReader;
   #named: Map<string, TrainedClassifier>;
   readonly #passing = new LruMap<string, TrainedClassifier>(MOST_PASSING);
   readonly #flights = new SingleFlight<ClassifierVerdict>();
@@ -57,6 +66,7 @@ export class Classifiers {
 
   constructor(definitions: readonly ClassifierDefinition[], rooms: ClassifierRooms) {
     this.#rooms = rooms;
+    this.#reader = new DecoderReader(rooms);
     this.#named = new Map();
     this.redefine(definitions);
   }
@@ -99,6 +109,7 @@ export class Classifiers {
   forget(): void {
     this.#cache.clear();
     this.#rooms.decoder.forget();
+    this.#reader.forget();
   }
 
   async classify(order: ClassifyOrder, signal: AbortSignal): Promise<ClassifierVerdict> {
@@ -136,18 +147,19 @@ export class Classifiers {
     signal: AbortSignal,
   ): Promise<ClassifierVerdict> {
     const { definition } = trained;
-    const ask = () => this.#askDecoder(definition, text, system, signal);
-    if (this.#rooms.encoder(definition.model) === undefined) return this.#byDecoder(definition, ask);
+    if (this.#rooms.encoder(definition.model) === undefined) {
+      return this.#byDecoder(definition, text, system, signal);
+    }
     const opinion = await trained.opinion(text, cut, signal);
     const byExamples = passing && !trained.isFixed;
     if (definition.kind === "multi") return multiVerdict(definition, opinion, byExamples);
     const alone = singleVerdict(definition, opinion, opinion.probabilities, byExamples);
     const { decoderMargin = DEFAULT_DECODER_MARGIN } = definition;
     const unsure = !opinion.outOfScope && (alone.margin ?? 1) < decoderMargin;
-    if (!unsure || !this.#rooms.decoderLoaded()) return alone;
+    if (!unsure || this.#rooms.decoderModel() === undefined) return alone;
     try {
-      const { probabilities, usage, prefillMs } = await ask();
-      const joined = joinOpinions(definition, opinion.probabilities, probabilities);
+      const { probabilities, usage, embedMs: prefillMs } = await this.#scores(definition, text, system, signal);
+      const joined = joinOpinions(opinion.probabilities, probabilities);
       return { ...singleVerdict(definition, opinion, joined, byExamples), by: "decoder", usage, prefillMs };
     } catch (error) {
       if (signal.aborted) throw error;
@@ -157,29 +169,59 @@ export class Classifiers {
     }
   }
 
-  async #byDecoder(definition: ClassifierDefinition, ask: () => Promise<DecoderVerdict>): Promise<ClassifierVerdict> {
-    const unavailable = (what: string) => new PipitError("transient", "model_unavailable", what);
-    if (!this.#rooms.decoderLoaded()) throw unavailable("neither a fitting encoder nor a decoder is loaded");
-    if (definition.labels.length === 0) throw unavailable("the labels are those of a model that is not loaded");
-    if (definition.kind === "multi") throw unavailable("several labels of one text need an encoder, none is loaded");
-    const { name: classifier, labels, threshold, abstainLabel } = definition;
-    const { probabilities, usage, prefillMs } = await ask();
-    const names = labels.map((label) => label.name);
-    const inOrder = names.map((label) => probabilities[label] ?? 0);
-    const decision = decide(names, inOrder, { threshold, abstainLabel });
-    return { ...answerOf(decision), by: "decoder", classifier, version: 0, usage, prefillMs };
-  }
-
-  #askDecoder(
-    { labels, examples }: ClassifierDefinition,
+  async #byDecoder(
+    definition: ClassifierDefinition,
     text: string,
     system: string | undefined,
     signal: AbortSignal,
-  ): Promise<DecoderVerdict> {
+  ): Promise<ClassifierVerdict> {
+    if (this.#rooms.decoderModel() === undefined)
+      throw unavailable("neither a fitting encoder nor a decoder is loaded");
+    if (definition.labels.length === 0) throw unavailable("the labels are those of a model that is not loaded");
+    const { usage, ...opinion } = await (this.#reader.canLearn(definition)
+      ? this.#reading(definition, text, signal)
+      : this.#scores(definition, text, system, signal));
+    const receipt = { ...opinion, version: 0, tokens: usage.promptTokens };
+    const verdict =
+      definition.kind === "multi"
+        ? multiVerdict(definition, receipt, false)
+        : singleVerdict(definition, receipt, receipt.probabilities, false);
+    return { ...verdict, by: "decoder", usage };
+  }
+
+  /** What the decoder has learnt of examples of every label: the better of its two ways. */
+  async #reading(definition: ClassifierDefinition, text: string, signal: AbortSignal): Promise<DecoderOpinion> {
+    const opinion = await this.#reader.opinion(definition, text, signal);
+    return { ...opinion, usage: { ...NO_USAGE, promptTokens: opinion.tokens } };
+  }
+
+  /**
+   * How probable the decoder finds each label after the page of labels and examples. The worse way where there are
+   * examples, but the one that errs least like a head on vectors, so it is the second opinion of the cascade.
+   */
+  async #scores(
+    { kind, labels, examples }: ClassifierDefinition,
+    text: string,
+    system: string | undefined,
+    signal: AbortSignal,
+  ): Promise<DecoderOpinion> {
+    if (kind === "multi") throw unavailable("several labels of one text need an encoder, or examples of every label");
     const shown = examples.map((example) => ({ text: example.text, label: example.labels[0] ?? "" }));
     const prompt = { labels, examples: shown, ...(system !== undefined && { system }) };
-    return this.#rooms.decoder.classify(prompt, text, {}, signal);
+    const { probabilities, usage, prefillMs } = await this.#rooms.decoder.classify(prompt, text, {}, signal);
+    return {
+      probabilities: labels.map(({ name }) => probabilities[name] ?? 0),
+      nearest: { index: -1, similarity: -1 },
+      outOfScope: false,
+      cut: false,
+      usage,
+      embedMs: prefillMs,
+    };
   }
+}
+
+function unavailable(what: string): PipitError {
+  return new PipitError("transient", "model_unavailable", what);
 }
 
 function keyOf({ given }: TrainedClassifier): string {
@@ -187,12 +229,8 @@ function keyOf({ given }: TrainedClassifier): string {
 }
 
 /** Both opinions multiplied: where the head wavers between two labels, the decoder tips the scale. */
-function joinOpinions(
-  { labels }: ClassifierDefinition,
-  head: readonly number[],
-  decoder: Record<string, number>,
-): number[] {
-  const weights = labels.map(({ name }, index) => (head[index] ?? 0) * (decoder[name] ?? 0) ** DECODER_WEIGHT);
+function joinOpinions(head: readonly number[], decoder: readonly number[]): number[] {
+  const weights = head.map((own, index) => own * (decoder[index] ?? 0) ** DECODER_WEIGHT);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return total > 0 ? weights.map((weight) => weight / total) : [...head];
 }

@@ -1,6 +1,7 @@
 // What every engine owes its caller, with or without a real model behind it. Run for the fake and for the child process.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Engine, GenerateJob, ModelSpec, Piece, Turn } from "../../src/core/ports.ts";
+import { READOUT_DIMENSIONS } from "../../src/core/readout.ts";
 
 export interface EngineUnderTest {
   engine: Engine;
@@ -108,6 +109,17 @@ export function engineContract(name: string, make: () => Promise<EngineUnderTest
       const [short, long] = logProbabilities.map(({ tokens }) => tokens);
       expect(long).toBeGreaterThan(short ?? 0);
       expect(usage.completionTokens).toBe(0);
+    });
+
+    test("reads pages as vectors: equal ones alike, others otherwise, none too long", async () => {
+      const pages = ["The lamp is on", "Bread and milk", "The lamp is on"];
+      const { vectors, tokens } = await under.engine.readout(pages);
+      expect(vectors.map(({ length }) => length)).toEqual(pages.map(() => READOUT_DIMENSIONS));
+      for (const [index, value] of vectors[0]!.entries()) expect(vectors[2]![index]).toBeCloseTo(value, 3);
+      expect(vectors[1]).not.toEqual(vectors[0]);
+      expect(tokens[0]).toBeGreaterThanOrEqual(4);
+      const long = under.engine.readout(["word ".repeat(600)]);
+      await expect(long).rejects.toMatchObject({ kind: "request", code: "too_long" });
     });
 
     test("reads the same turns as the same tokens, other turns as others", async () => {

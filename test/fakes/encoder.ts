@@ -22,10 +22,14 @@ export function encoderFile(name: string, head?: ClassificationHead): ModelFile 
   return { name, path: `/models/${name}.gguf`, sha256: name, kind: "encoder", shape, ...(head && { head }) };
 }
 
-export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
+export class FakeEncoder implements Pick<Engine, "embed" | "readout" | "score"> {
   /** Texts embedded so far, in order. */
   readonly embedded: string[] = [];
   readonly scored: ScoreJob[] = [];
+  /** Pages the decoder was shown, in order. */
+  readonly read: string[] = [];
+  /** Called after each reading. */
+  onRead: () => void = () => {};
   /** Log-probability of a candidate; all alike by default. */
   scoreOf: (candidate: string, job: ScoreJob) => number = () => -1;
   /** Held calls resolve when this does. */
@@ -48,6 +52,15 @@ export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
     };
   }
 
+  async readout(pages: string[], signal?: AbortSignal): Promise<Embeddings> {
+    await this.gate;
+    signal?.throwIfAborted();
+    this.read.push(...pages);
+    this.onRead();
+    const tokens = pages.map((page) => page.split(" ").length);
+    return { vectors: pages.map((page) => vectorOf(page)), tokens, cut: pages.map(() => false) };
+  }
+
   async score(job: ScoreJob, signal?: AbortSignal): Promise<Scores> {
     this.scored.push(job);
     signal?.throwIfAborted();
@@ -57,11 +70,11 @@ export class FakeEncoder implements Pick<Engine, "embed" | "score"> {
 }
 
 /** Each word has its own pseudo-random direction; a text is their sum. */
-function vectorOf(text: string): Float32Array {
-  const vector = new Float32Array(DIMENSIONS).fill(0.05);
+export function vectorOf(text: string, dimensions = DIMENSIONS): Float32Array {
+  const vector = new Float32Array(dimensions).fill(0.05);
   for (const word of text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []) {
     let state = [...word].reduce((hash, letter) => Math.imul(hash ^ letter.codePointAt(0)!, 0x01000193), 0x811c9dc5);
-    for (let index = 0; index < DIMENSIONS; index++) {
+    for (let index = 0; index < dimensions; index++) {
       state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + index;
       vector[index]! += ((state >>> 8) & 0xffff) / 0x8000 - 1;
     }

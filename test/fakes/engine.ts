@@ -15,6 +15,8 @@ import type {
   Turn,
   Usage,
 } from "../../src/core/ports.ts";
+import { READOUT_DIMENSIONS } from "../../src/core/readout.ts";
+import { vectorOf } from "./encoder.ts";
 
 const MEMORY: ProcessMemory = { rssBytes: 3_000_000, anonymousBytes: 1_000_000, fileBytes: 2_000_000 };
 
@@ -107,6 +109,19 @@ export class FakeEngine implements Engine {
 
   embed(): Promise<Embeddings> {
     return Promise.reject(new PipitError("transient", "model_unavailable", "no encoder is loaded"));
+  }
+
+  /** A page as a vector of its words: pages that share words are alike. */
+  async readout(pages: string[], signal?: AbortSignal): Promise<Embeddings> {
+    const vectors: Float32Array[] = [];
+    const tokens: number[] = [];
+    for (const page of pages) {
+      const { promptTokens } = this.#begin([{ role: "user", text: page }], 1, signal);
+      await whileAlive(Promise.resolve(), this.#life.signal, signal);
+      vectors.push(vectorOf(page, READOUT_DIMENSIONS));
+      tokens.push(promptTokens);
+    }
+    return { vectors, tokens, cut: pages.map(() => false) };
   }
 
   tokenize(turns: Turn[]): Promise<number[]> {

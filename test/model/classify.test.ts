@@ -45,7 +45,7 @@ describe.skipIf(file === undefined)("all-MiniLM-L6-v2 and a head on it", () => {
       store: new FileHeadStore(directory, log),
       encoder: () => ({ ...encoderFile("minilm"), path: file ?? "" }),
       decoder: new DecoderClassifier(on.engine),
-      decoderLoaded: () => false,
+      decoderModel: () => undefined,
     });
   }
 

@@ -54,7 +54,7 @@ const open: OpenClassifiers = (_, path) => {
     clock: new FakeClock(),
     encoder: () => (path === "head" ? encoderFile("minilm") : undefined),
     decoder: new DecoderClassifier(engine),
-    decoderLoaded: () => path === "decoder",
+    decoderModel: () => (path === "decoder" ? encoderFile("smol") : undefined),
   });
   const close = () => Promise.resolve(void closed++);
   return Promise.resolve({ classifiers, definitions: [home], store, models: ["minilm"], close });

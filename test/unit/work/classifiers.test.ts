@@ -49,7 +49,7 @@ function scene(definitions: ClassifierDefinition[], options: { directory?: strin
     log,
     encoder: (name) => (name === undefined ? models.encoder : models.named.get(name)),
     decoder: new DecoderClassifier(engine),
-    decoderLoaded: () => models.decoder,
+    decoderModel: () => (models.decoder ? encoderFile("smol") : undefined),
     ...(options.directory !== undefined && { store: new FileHeadStore(options.directory, log) }),
   });
   const ask = (text: string, explain = false) => classifiers.classify({ classifier: "home", text, explain }, signal);
@@ -105,6 +105,37 @@ describe("Classifiers", () => {
     };
     expect(await ask("turn the lamp on")).toMatchObject({ by: "head", label: "lights" });
     expect(log.lines).toContainEqual(expect.objectContaining({ level: "warn" }));
+  });
+
+  it("without an encoder lets the decoder read the examples, and say which is nearest", async () => {
+    const { engine, models, ask } = scene([home()], { decoder: true });
+    models.encoder = undefined;
+    const verdict = await ask("dim the lamp", true);
+    expect(verdict).toMatchObject({ by: "decoder", label: "lights", version: 0, nearest: { label: "lights" } });
+    expect(engine.scored).toHaveLength(0);
+    expect(engine.read.at(-1)).toContain("dim the lamp");
+  });
+
+  it("without an encoder goes by label scores while a label has no example", async () => {
+    const { engine, models, ask } = scene([home({ labels: [...labels, { name: "vacuum" }] })], { decoder: true });
+    models.encoder = undefined;
+    engine.scoreOf = (candidate, { turns }) =>
+      candidate === " vacuum" && (turns as string).endsWith("clean\nLabel:") ? -0.1 : -4;
+    expect(await ask("clean")).toMatchObject({ by: "decoder", label: "vacuum" });
+    expect(engine.read).toHaveLength(0);
+  });
+
+  it("without an encoder abstains about a text unlike every example it has read", async () => {
+    const { models, ask } = scene([home({ scope: 0.99, abstainLabel: "unknown" })], { decoder: true });
+    models.encoder = undefined;
+    expect(await ask("quantum chromodynamics lecture")).toMatchObject({ label: "unknown", by: "decoder" });
+  });
+
+  it("without an encoder gives every label that holds, of examples it has read", async () => {
+    const both = { text: "lamp and music on", labels: ["lights", "media"] };
+    const { models, ask } = scene([home({ kind: "multi", examples: [...examples, both] })], { decoder: true });
+    models.encoder = undefined;
+    expect((await ask("switch the lamp on")).labels).toEqual(["lights"]);
   });
 
   it("asks the decoder while the classifier's own encoder is not loaded, though another is", async () => {

@@ -45,7 +45,7 @@ function scene(mostPerHour = 20) {
     store,
     encoder: () => encoderFile("minilm"),
     decoder: new DecoderClassifier(engine),
-    decoderLoaded: () => false,
+    decoderModel: () => undefined,
   };
   const classifiers = new Classifiers([home], rooms);
   const feedback = new Feedback(classifiers, { mostPerHour }, clock, log);

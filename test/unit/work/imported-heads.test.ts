@@ -30,7 +30,7 @@ function scene(given: Partial<ClassifierDefinition>, file: ModelFile | undefined
     log: new FakeLogger(),
     encoder: (model) => files.get(model),
     decoder: new DecoderClassifier(engine),
-    decoderLoaded: () => decoder,
+    decoderModel: () => (decoder ? encoderFile("smol") : undefined),
   });
   const ask = (text: string) => classifiers.classify({ classifier: "mood", text, explain: true }, signal);
   return { engine, classifiers, files, ask };
