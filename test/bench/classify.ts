@@ -1,224 +1,139 @@
-// Classification of home intents by head, cascade and decoder, against what else the same generative model can do:
-// llama-server writing the label, the library's decision context, the raw scores.
-import { execFileSync } from "node:child_process";
-import { join } from "node:path";
-import { defineClassifier, labelledTexts } from "../../src/core/classifier.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import { evaluate, type Evaluation, type Judged } from "../../src/core/evaluation.ts";
-import { labelCandidates, labelPage } from "../../src/core/label-prompt.ts";
-import type { ModelFile } from "../../src/core/model-file.ts";
-import { ChildEngine } from "../../src/engine/child-engine.ts";
-import { Classifiers } from "../../src/work/classifiers.ts";
-import { DecoderClassifier } from "../../src/work/decoder-classifier.ts";
-import { encoderFile } from "../fakes/encoder.ts";
-import { FakeLogger } from "../fakes/logger.ts";
+// Classification of home intents by head, decoder and cascade, against what else the same generative model can do in the
+// same run: llama-server writing the label, the library's decision context, the raw label scores.
+import type { Evaluation } from "../../src/core/evaluation.ts";
 import { startAgent } from "../fixtures/agent.ts";
-import { homeIntents, outOfScope } from "../fixtures/home-intents.ts";
+import { homeIntents } from "../fixtures/home-intents.ts";
 import { type Bench, median, type Row } from "./bench.ts";
 import { smallBoardRows } from "./classify-small-board.ts";
 import { byDecisionContext, byLlamaServer, type PeerAnswers } from "./classify-peers.ts";
+import { dev, names, Rig } from "./classify-rig.ts";
 
 type Report = (row: Row) => void;
+type Baseline = Pick<Row, "baseline" | "baseline_name">;
 
-const dev = homeIntents("dev");
-const names = [...new Set(dev.map(({ label }) => label))];
-const signal = new AbortController().signal;
 const IN_FLIGHT = 8;
 
 export const bench: Bench = {
   name: "classify",
-  summary: `${dev.length} home intents, ${names.length} labels, 8 and 3 examples a label`,
+  summary: `${dev.length} home intents, ${names.length} labels, 8 and 3 examples a label; one sentence is ${(1 / dev.length).toFixed(4)}`,
   async run(report) {
     const rig = await Rig.start();
     try {
-      await headRows(rig, report);
-      await decoderRows(rig, report);
+      const raw = await rig.rawScores(8);
+      const server = await serverAnswers(rig.decoderFile);
+      const context = await byDecisionContext(rig.decoderFile, names, textsOf(dev));
+      const versusServer = (value: (answers: PeerAnswers) => number, perLabel: 8 | 3): Baseline => {
+        const answers = server?.[perLabel];
+        if (answers === undefined) return { baseline_name: "llama-server not present (LLAMA_SERVER)" };
+        return { baseline: value(answers), baseline_name: "llama-server, grammar, same examples" };
+      };
+      await headRows(rig, report, versusServer);
+      await decoderRows(rig, report, raw, context);
+      await busRows(report, versusServer(latency, 8));
     } finally {
-      await rig.engine.stop();
+      await rig.stop();
     }
-    await peerRows(rig.decoderFile, report);
-    await busRows(report);
     await smallBoardRows(report);
   },
 };
 
-/** Both models in one child, and switches for which of them the classifiers may see. */
-class Rig {
-  readonly engine: ChildEngine;
-  readonly decoderFile: string;
-  readonly #encoderFile: ModelFile;
-  encoder = true;
-  decoder = false;
+type VersusServer = (value: (answers: PeerAnswers) => number, perLabel: 8 | 3) => Baseline;
 
-  private constructor(engine: ChildEngine, encoderPath: string, decoderFile: string) {
-    this.engine = engine;
-    this.#encoderFile = { ...encoderFile("encoder"), path: encoderPath };
-    this.decoderFile = decoderFile;
-  }
-
-  static async start(): Promise<Rig> {
-    const encoder = pathOf("all-minilm-l6-v2-q8_0");
-    const decoder = pathOf("smollm2-135m-instruct-q4_1");
-    const entry = join(process.cwd(), "dist/engine/child.js");
-    const engine = new ChildEngine({ entry, nice: 0 }, {}, new FakeLogger(), systemClock);
-    await engine.start();
-    const shape = { sequences: 1, maxThreads: 2 };
-    await engine.load({
-      name: "encoder",
-      path: encoder,
-      kind: "encoder",
-      contextTokens: 512,
-      batchTokens: 512,
-      ...shape,
-    });
-    await engine.load({
-      name: "decoder",
-      path: decoder,
-      kind: "decoder",
-      contextTokens: 2048,
-      batchTokens: 64,
-      ...shape,
-    });
-    await setBestThreads(engine);
-    return new Rig(engine, encoder, decoder);
-  }
-
-  classifiers(): Classifiers {
-    return new Classifiers([], {
-      engine: this.engine,
-      clock: systemClock,
-      log: new FakeLogger(),
-      encoder: () => (this.encoder ? this.#encoderFile : undefined),
-      decoder: new DecoderClassifier(this.engine),
-      decoderLoaded: () => this.decoder,
-    });
-  }
-
-  async measure(perLabel: number): Promise<Evaluation> {
-    const classifiers = this.classifiers();
-    const classifier = definition(perLabel);
-    await classifiers.classify({ classifier, text: "warming up" }, signal);
-    const judged: Judged[] = [];
-    const texts = [...dev, ...outOfScope().map((text) => ({ text, label: null }))];
-    for (const { text, label: expected } of texts) {
-      const startedMs = performance.now();
-      const verdict = await classifiers.classify({ classifier, text, explain: true }, signal);
-      const latencyMs = performance.now() - startedMs;
-      const similarity = verdict.nearest?.similarity ?? verdict.confidence;
-      const { label, confidence, by } = verdict;
-      judged.push({ text, expected, label, best: label ?? "", confidence, similarity, by, latencyMs });
-    }
-    return evaluate(judged, names);
-  }
-}
-
-/** One thread or two, whichever is faster beside what else runs here: what the governor of an agent would come to. */
-async function setBestThreads(engine: ChildEngine): Promise<void> {
-  const texts = dev.slice(0, 20).map(({ text }) => text);
-  const took = new Map<number, number>();
-  for (const threads of [1, 2, 1, 2]) {
-    engine.setThreads({ prefill: threads, decode: threads });
-    const startedMs = performance.now();
-    await engine.embed(texts);
-    const ms = performance.now() - startedMs;
-    took.set(threads, Math.max(ms, took.get(threads) ?? 0));
-  }
-  const best = (took.get(2) ?? 0) < (took.get(1) ?? 0) ? 2 : 1;
-  engine.setThreads({ prefill: best, decode: best });
-}
-
-/** Of a stored model; `pipit models fetch NAME` gets it. */
-function pathOf(name: string): string {
-  return execFileSync(process.execPath, ["dist/main.js", "models", "path", name]).toString().trim();
-}
-
-function definition(perLabel: number) {
-  const labels = names.map((name) => ({ name }));
-  return defineClassifier({ name: "home", labels, examples: labelledTexts(homeIntents("examples", perLabel)) });
-}
-
-async function headRows(rig: Rig, report: Report): Promise<void> {
-  const eight = await rig.measure(8);
-  const three = await rig.measure(3);
-  report({ case: "head, 8 examples a label: accuracy", measured: eight.accuracy, unit: "", target: ">= 0.95" });
-  report({ case: "head, 3 examples a label: accuracy", measured: three.accuracy, unit: "", target: ">= 0.89" });
-  report({ case: "head, 8: calibration error", measured: eight.calibrationError, unit: "", target: "<= 0.06" });
-  report({ case: "head, 3: calibration error", measured: three.calibrationError, unit: "", target: "<= 0.06" });
-  report({ case: "head, 8: out of scope AUROC", measured: eight.outOfScopeAuroc ?? NaN, unit: "", target: ">= 0.93" });
-  report({ case: "head: engine p50", measured: eight.paths[0]?.p50Ms ?? NaN, unit: "ms", target: "<= 8" });
-  report({ case: `head, ${IN_FLIGHT} in flight`, measured: await throughput(rig), unit: "msg/s", target: ">= 150" });
-  rig.decoder = true;
-  const cascade = await rig.measure(8);
+async function headRows(rig: Rig, report: Report, versusServer: VersusServer): Promise<void> {
+  const eight = await rig.measure("head", 8);
+  const three = await rig.measure("head", 3);
+  report({ ...accuracyRow("head, 8 examples a label", eight, ">= 0.95"), ...versusServer(accuracy, 8) });
+  report({ ...accuracyRow("head, 3 examples a label", three, ">= 0.89"), ...versusServer(accuracy, 3) });
+  const chance = { baseline: 0.5, baseline_name: "chance" };
+  const scope = { measured: eight.outOfScopeAuroc ?? NaN, unit: "", target: ">= 0.93", ...chance };
+  report({ ...calibrationRow("head, 8", eight) });
+  report({ ...calibrationRow("head, 3", three) });
+  report({ case: "head, 8: out of scope AUROC", ...scope });
+  const ms = { measured: eight.paths[0]?.p50Ms ?? NaN, unit: "ms", target: "<= 8" };
+  report({ case: "head: engine p50", ...ms, ...versusServer(latency, 8) });
+  const speed = { measured: await rig.throughput(IN_FLIGHT), unit: "msg/s", target: ">= 150" };
+  report({ case: `head, ${IN_FLIGHT} in flight`, ...speed, ...versusServer((own) => 1000 / latency(own), 8) });
+  const cascade = await rig.measure("cascade", 8);
   const asked = cascade.paths.find(({ by }) => by === "decoder")?.cases ?? 0;
-  const note = `the decoder was asked ${asked} times`;
-  report({ case: "cascade, 8: accuracy", measured: cascade.accuracy, unit: "", target: ">= 0.96", note });
+  const alone = { baseline: eight.accuracy, baseline_name: "head alone" };
+  const row = accuracyRow("cascade, 8 examples a label", cascade, ">= 0.96");
+  report({ ...row, ...alone, note: `${row.note}; the decoder was asked ${asked} times` });
+  report({ ...calibrationRow("cascade, 8", cascade) });
 }
 
-async function throughput(rig: Rig): Promise<number> {
-  const classifiers = rig.classifiers();
-  const classifier = definition(8);
-  await classifiers.classify({ classifier, text: "warming up" }, signal);
-  // Every text once: repeats would come from the cache.
-  const texts = [...dev.map(({ text }) => text), ...outOfScope()];
-  const waiting = [...new Set(texts)];
-  const count = waiting.length;
-  const startedMs = performance.now();
-  const worker = async () => {
-    for (let text = waiting.pop(); text !== undefined; text = waiting.pop())
-      await classifiers.classify({ classifier, text }, signal);
-  };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
-  return (count / (performance.now() - startedMs)) * 1000;
+async function decoderRows(rig: Rig, report: Report, raw: PeerAnswers, context: PeerAnswers): Promise<void> {
+  const eight = await rig.measure("decoder", 8);
+  const three = await rig.measure("decoder", 3);
+  const versusRaw = { baseline: accuracy(raw), baseline_name: "raw label scores" };
+  report({ ...accuracyRow("decoder, 8 examples a label", eight, ">= 0.84"), ...versusRaw });
+  report({ ...accuracyRow("decoder, 3 examples a label", three) });
+  report({ ...calibrationRow("decoder, 8", eight) });
+  const scope = { measured: eight.outOfScopeAuroc ?? NaN, unit: "", baseline: 0.5, baseline_name: "chance" };
+  report({ case: "decoder, 8: out of scope AUROC", ...scope });
+  const ms = { measured: eight.paths[0]?.p50Ms ?? NaN, unit: "ms", target: "<= 130" };
+  report({ case: "decoder: engine p50", ...ms, baseline: latency(raw), baseline_name: "raw label scores" });
+  const versusUs = { baseline: eight.accuracy, baseline_name: "decoder path" };
+  report({ case: "decision context of node-llama-cpp", measured: accuracy(context), unit: "", ...versusUs });
+  const slower = { baseline: eight.paths[0]?.p50Ms ?? NaN, baseline_name: "decoder path" };
+  report({ case: "decision context: p50", measured: latency(context), unit: "ms", ...slower });
 }
 
-async function decoderRows(rig: Rig, report: Report): Promise<void> {
-  rig.encoder = false;
-  rig.decoder = true;
-  const found = await rig.measure(8);
-  const prompt = { labels: names.map((name) => ({ name })), examples: homeIntents("examples") };
-  let right = 0;
-  for (const { text, label } of dev) {
-    const job = { id: "raw", turns: labelPage(prompt, text), candidates: labelCandidates(prompt.labels) };
-    const { logProbabilities } = await rig.engine.score(job, signal);
-    const sums = logProbabilities.map(({ sum }) => sum);
-    if (names[sums.indexOf(Math.max(...sums))] === label) right += 1;
-  }
-  const raw = { baseline: right / dev.length, baseline_name: "raw scores" };
-  report({ case: "decoder, 8: accuracy", measured: found.accuracy, unit: "", target: ">= 0.84", ...raw });
-  report({ case: "decoder: engine p50", measured: found.paths[0]?.p50Ms ?? NaN, unit: "ms", target: "<= 130" });
-}
-
-async function peerRows(model: string, report: Report): Promise<void> {
-  const texts = dev.map(({ text }) => text);
-  const tell = (name: string, { labels, latenciesMs }: PeerAnswers) => {
-    const accuracy = labels.filter((label, index) => label === dev[index]?.label).length / dev.length;
-    report({ case: `${name}: accuracy`, measured: accuracy, unit: "" });
-    report({ case: `${name}: p50`, measured: median(latenciesMs), unit: "ms" });
-  };
-  const server = process.env["LLAMA_SERVER"];
-  const name = "llama-server, grammar of the labels, 8 examples";
-  if (server) tell(name, await byLlamaServer(server, model, names, homeIntents("examples"), texts));
-  else report({ case: name, measured: NaN, unit: "", note: "not present (LLAMA_SERVER)" });
-  tell("node-llama-cpp decision context", await byDecisionContext(model, names, texts));
+async function serverAnswers(model: string): Promise<Record<8 | 3, PeerAnswers> | undefined> {
+  const program = process.env["LLAMA_SERVER"];
+  if (!program) return undefined;
+  const ask = (perLabel: number) =>
+    byLlamaServer(program, model, names, homeIntents("examples", perLabel), textsOf(dev));
+  return { 8: await ask(8), 3: await ask(3) };
 }
 
 /** Over MQTT, with an agent of its own: what a sender waits for. */
-async function busRows(report: Report): Promise<void> {
+async function busRows(report: Report, baseline: Baseline): Promise<void> {
   const agent = await startAgent({
     set: { "classify.labels": JSON.stringify(names), "classify.examples": JSON.stringify(homeIntents("examples")) },
   });
   try {
     await agent.ask({ text: "warming up" }, "classify");
-    const waits: number[] = [];
-    let right = 0;
-    for (const { text, label } of dev) {
+    const answers: PeerAnswers = { labels: [], latenciesMs: [] };
+    for (const { text } of dev) {
       const { reply, totalMs } = await agent.ask({ text }, "classify");
-      waits.push(totalMs);
-      if (reply.label === label) right += 1;
+      answers.latenciesMs.push(totalMs);
+      answers.labels.push(reply.label ?? undefined);
     }
-    report({ case: "over MQTT: p50", measured: median(waits), unit: "ms", target: "<= 14" });
-    report({ case: "over MQTT: accuracy", measured: right / dev.length, unit: "" });
+    report({ case: "over MQTT: p50", measured: latency(answers), unit: "ms", target: "<= 14", ...baseline });
+    report({ case: "over MQTT: accuracy", measured: accuracy(answers), unit: "" });
   } finally {
     await agent.stop();
   }
+}
+
+function accuracyRow(name: string, found: Evaluation, target?: string): Row {
+  const [low, high] = wilson(found.accuracy, found.cases);
+  const note = `95 % interval ${low.toFixed(3)} to ${high.toFixed(3)}`;
+  return { case: `${name}: accuracy`, measured: found.accuracy, unit: "", ...(target && { target }), note };
+}
+
+/** Against taking every answer at its word: all as sure as one can be. */
+function calibrationRow(name: string, found: Evaluation): Row {
+  const sure = { baseline: 1 - found.accuracy, baseline_name: "always sure" };
+  return { case: `${name}: calibration error`, measured: found.calibrationError, unit: "", target: "<= 0.06", ...sure };
+}
+
+/** The interval of Wilson (1927) that holds the true share in 95 of 100 samples. */
+function wilson(share: number, cases: number): [low: number, high: number] {
+  const z = 1.96;
+  const centre = share + z ** 2 / (2 * cases);
+  const half = z * Math.sqrt((share * (1 - share)) / cases + z ** 2 / (4 * cases ** 2));
+  return [(centre - half) / (1 + z ** 2 / cases), (centre + half) / (1 + z ** 2 / cases)];
+}
+
+function textsOf(examples: readonly { text: string }[]): string[] {
+  return examples.map(({ text }) => text);
+}
+
+function accuracy({ labels }: PeerAnswers): number {
+  return labels.filter((label, index) => label === dev[index]?.label).length / dev.length;
+}
+
+function latency({ latenciesMs }: PeerAnswers): number {
+  return median(latenciesMs);
 }
