@@ -80,7 +80,7 @@ export class ModelKeepers {
 
   #keepEncoder(name: string): ModelKeeper {
     const keeper: ModelKeeper = this.#keep("encoder", {
-      rungs: [name, NOTHING],
+      rungs: [name],
       wanted: ENCODER_SHAPE,
       others: () => ({ ...this.#bytesBeside(keeper), yield: false, goFirst: this.decoder.bytes.planned > 0 }),
     });
