@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { PipitError, toError } from "../core/errors.ts";
 import { ModelHost } from "./model-host.ts";
 import { PieceReports, StepReports } from "./reports.ts";
-import { askForLongSlice } from "./time-slice.ts";
+import { askForLongerSlice } from "./time-slice.ts";
 import type { FromChild, ToChild, WireError } from "./protocol.ts";
 
 /** If the board runs out of memory the kernel shall take this process first; the parent starts another one. */
@@ -68,5 +68,5 @@ try {
   // Without proc the kernel chooses by size, which is also this process.
 }
 // `PIPIT_TIME_SLICE=default` leaves the kernel's own, to measure what it is good for.
-if (process.env["PIPIT_TIME_SLICE"] !== "default") await askForLongSlice();
+if (process.env["PIPIT_TIME_SLICE"] !== "default") await askForLongerSlice();
 send({ type: "up" });

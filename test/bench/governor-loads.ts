@@ -1,8 +1,8 @@
 // Loads that stay: an idle board, busy neighbours, limits of CPU. Governed answers and answers on every fixed count in turns.
 import { setTimeout as sleep } from "node:timers/promises";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
-import type { Report } from "./bench.ts";
-import { type Compared, type GovernorRig, modelPath, SETTLE_MS } from "./governor-rig.ts";
+import { median, type Report } from "./bench.ts";
+import { type Compared, GovernorRig, modelPath, SETTLE_MS } from "./governor-rig.ts";
 import { defaultsTokensPerSecond } from "./library-defaults.ts";
 import { besideHogs } from "./neighbours.ts";
 
@@ -21,6 +21,7 @@ export async function idle(rig: GovernorRig, report: Report): Promise<void> {
 }
 
 export async function hogs(rig: GovernorRig, report: Report): Promise<void> {
+  const plain = await GovernorRig.start({ timeSlice: "default", card: rig.card });
   for (const [name, count, target] of [
     ["1 hog", 1, ">= 0.90"],
     ["2 hogs", 2, ">= 0.85"],
@@ -32,9 +33,29 @@ export async function hogs(rig: GovernorRig, report: Report): Promise<void> {
       against(report, `${name}, decode`, decode, target);
       against(report, `${name}, prefill`, prefill, target);
       await overDefaults(report, name, decode.governed);
+      await priceOfSlice(report, name, { rig, plain });
     });
     await sleep(SETTLE_MS);
   }
+  await plain.stop();
+}
+
+/** What the long time slice of the compute threads costs beside neighbours who are no less patient. */
+async function priceOfSlice(report: Report, name: string, { rig, plain }: Record<"rig" | "plain", GovernorRig>) {
+  const long: number[] = [];
+  const own: number[] = [];
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    long.push((await rig.governed()).decode);
+    own.push((await plain.governed()).decode);
+  }
+  report({
+    case: `${name}, decode: with the long time slice / with the kernel's own`,
+    measured: median(long.map((speed, round) => speed / (own[round] ?? NaN))),
+    unit: "x",
+    baseline: median(own),
+    baseline_name: "tok/s with the kernel's own",
+    values: { long: median(long), own: median(own) },
+  });
 }
 
 export async function limits(rig: GovernorRig, report: Report): Promise<void> {
