@@ -1,8 +1,8 @@
-// Neighbours that come, go and return while answers are written, each calibrated and not.
+// Neighbours that come, go and return while answers are written; coming and going calibrated and not.
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseTrace, replay, summarise } from "../../src/core/trace.ts";
 import { median, type Report } from "./bench.ts";
-import type { GovernorRig } from "./governor-rig.ts";
+import { type GovernorRig, LONG_TOKENS } from "./governor-rig.ts";
 import { besideHogs, bursts, Hog } from "./neighbours.ts";
 
 const ROUNDS = 4;
@@ -11,7 +11,7 @@ const SLOW_MS = 40;
 
 /** A hog appears in the middle of an answer. */
 export async function arrival(rig: GovernorRig, report: Report): Promise<void> {
-  const best = await besideHogs(1, async () => (await rig.against(3)).decode.best);
+  const best = await besideHogs(1, async () => (await rig.against(2, LONG_TOKENS)).decode.best);
   await rig.inVariants(async (settings) => {
     const { variant, file } = settings;
     const rounds: { longestMs: number; firstMs: number; speed: number }[] = [];
@@ -57,7 +57,7 @@ export async function arrival(rig: GovernorRig, report: Report): Promise<void> {
 /** A hog leaves in the middle of an answer. */
 export async function departure(rig: GovernorRig, report: Report): Promise<void> {
   const WATCHED_MS = 10_000;
-  const calm = (await rig.against(3)).decode.best;
+  const calm = (await rig.against(2, LONG_TOKENS)).decode.best;
   await rig.inVariants(async (settings) => {
     const { variant, file } = settings;
     await rig.afresh(settings);
@@ -102,33 +102,30 @@ export async function departure(rig: GovernorRig, report: Report): Promise<void>
 /** One second of work, one of rest, for a minute. */
 export async function bursty(rig: GovernorRig, report: Report): Promise<void> {
   const FOR_MS = 60_000;
-  const calm = (await rig.against(3)).decode.best;
-  const busy = await besideHogs(1, async () => (await rig.against(3)).decode.best);
-  await rig.inVariants(async (settings) => {
-    const { variant, file } = settings;
-    await rig.afresh(settings);
-    rig.beginTrace();
-    const over = sleep(FOR_MS);
-    const startMs = performance.now();
-    const answers = rig.answerOn();
-    await bursts(1000, 1000, over);
-    await answers.stop();
-    report.series(rig.series(`1 s on, 1 s off, ${variant}`, startMs, {}));
-    const oracle = (calm + busy) / 2;
-    report({
-      case: `1 s on, 1 s off, ${variant}: governed / oracle`,
-      measured: rig.speedBetween(startMs, startMs + FOR_MS) / oracle,
-      unit: "x",
-      target: ">= 0.75",
-      baseline: oracle,
-      baseline_name: "tok/s of an oracle",
-      values: { calm, busy },
-    });
-    report({
-      case: `1 s on, 1 s off, ${variant}: changes a minute`,
-      measured: summarise(replay(parseTrace(rig.keepTrace(`bursty${file}`)))).mostChangesAMinute,
-      unit: "",
-      target: "<= 6",
-    });
+  const calm = (await rig.against(2, LONG_TOKENS)).decode.best;
+  const busy = await besideHogs(1, async () => (await rig.against(2, LONG_TOKENS)).decode.best);
+  await rig.afresh({ calibrated: true });
+  rig.beginTrace();
+  const over = sleep(FOR_MS);
+  const startMs = performance.now();
+  const answers = rig.answerOn();
+  await bursts(1000, 1000, over);
+  await answers.stop();
+  report.series(rig.series("1 s on, 1 s off, as calibrated", startMs, {}));
+  const oracle = (calm + busy) / 2;
+  report({
+    case: "1 s on, 1 s off, as calibrated: governed / oracle",
+    measured: rig.speedBetween(startMs, startMs + FOR_MS) / oracle,
+    unit: "x",
+    target: ">= 0.75",
+    baseline: oracle,
+    baseline_name: "tok/s of an oracle",
+    values: { calm, busy },
+  });
+  report({
+    case: "1 s on, 1 s off, as calibrated: changes a minute",
+    measured: summarise(replay(parseTrace(rig.keepTrace("bursty")))).mostChangesAMinute,
+    unit: "",
+    target: "<= 6",
   });
 }

@@ -7,6 +7,7 @@ import { defaultsTokensPerSecond } from "./library-defaults.ts";
 import { besideHogs } from "./neighbours.ts";
 
 const ROUNDS = 5;
+const LIMIT_ROUNDS = 3;
 /** One and two threads are within noise of each other here: the best of few rounds would be luck. */
 const IDLE_ROUNDS = 15;
 
@@ -75,7 +76,7 @@ export async function limits(rig: GovernorRig, report: Report): Promise<void> {
     await underLimit(limit, pids, async () => {
       rig.beginTrace();
       await sleep(SETTLE_MS);
-      const { decode, prefill } = await rig.against(ROUNDS);
+      const { decode, prefill } = await rig.against(LIMIT_ROUNDS);
       rig.keepTrace(trace);
       against(report, `${name}, decode`, decode, ">= 0.9");
       against(report, `${name}, prefill`, prefill, ">= 0.9");

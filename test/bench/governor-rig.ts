@@ -49,6 +49,8 @@ const CALM_CORES = 0.2;
 const MOST_ANSWER_MS = 4000;
 /** Limits and neighbours are seen within two seconds, calm after four. */
 export const SETTLE_MS = 5000;
+/** Tokens far from the beginning of a context cost more: such answers are compared with such answers. */
+export const LONG_TOKENS = 400;
 const SERIES_MS = 250;
 /** After a start the first decision is made on the first 250 ms. */
 const FIRST_WINDOW_MS = 500;
@@ -206,13 +208,13 @@ export class GovernorRig {
     }
   }
 
-  /** Answers one after the other until stopped; the last one is cut. */
+  /** Answers of `LONG_TOKENS` one after the other until stopped; the last one is cut. */
   answerOn(): { stop: () => Promise<void> } {
     const controller = new AbortController();
     const { signal } = controller;
     const answering = (async () => {
       while (!signal.aborted) {
-        await this.governed(400, signal).catch((error: unknown) => {
+        await this.governed(LONG_TOKENS, signal).catch((error: unknown) => {
           if (!signal.aborted) throw error;
         });
       }
@@ -235,13 +237,13 @@ export class GovernorRig {
    * Governed against every fixed count under the same load, in turns that begin with another one each time. The ratio is
    * the median over rounds of the governed answer against the one on the best count, which the medians of all rounds name.
    */
-  async against(rounds: number): Promise<Record<"decode" | "prefill", Compared>> {
+  async against(rounds: number, tokens = TOKENS): Promise<Record<"decode" | "prefill", Compared>> {
     const contestants = [0, ...Array.from({ length: cores }, (_, index) => index + 1)];
     const answers = new Map<number, Answer[]>(contestants.map((threads) => [threads, []]));
     for (let round = 0; round < rounds; round++) {
       for (let turn = 0; turn < contestants.length; turn++) {
         const threads = contestants[(round + turn) % contestants.length] ?? 0;
-        answers.get(threads)?.push(threads === 0 ? await this.governed() : await this.fixed(threads));
+        answers.get(threads)?.push(threads === 0 ? await this.governed(tokens) : await this.fixed(threads, tokens));
       }
     }
     const compared = (phase: "decode" | "prefill"): Compared => {

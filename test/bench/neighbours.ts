@@ -5,6 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** A process that uses a whole core until it is stopped. */
 export class Hog {
   readonly #child: ChildProcess = spawn("sh", ["-c", "while :; do :; done"], { stdio: "ignore" });
+  /** A benchmark that is stopped in the middle leaves nobody busy behind. */
+  readonly #onExit = () => void this.#child.kill("SIGKILL");
+
+  constructor() {
+    process.once("exit", this.#onExit);
+  }
 
   get pid(): number {
     return this.#child.pid as number;
@@ -22,6 +28,7 @@ export class Hog {
     const gone = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.kill("SIGKILL");
     await gone;
+    process.off("exit", this.#onExit);
   }
 }
 

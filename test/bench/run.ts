@@ -25,6 +25,7 @@ if (values.help || load === undefined) {
   process.exit(values.help ? 0 : 64);
 }
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 const { bench } = await load();
 const only = values.only?.split(",") ?? [];
 const unknown = only.filter((part) => !bench.parts?.includes(part));
