@@ -18,8 +18,12 @@ import { type HeadOpinion, TrainedClassifier, type TrainingRooms } from "./train
 const CACHE = { entries: 1024, characters: 500 } as const;
 /** Label sets that came with requests, each trained in memory only. */
 const MOST_PASSING = 32;
-/** A head's opinion against a decoder's where both are asked, as powers of their probabilities. */
-const DECODER_WEIGHT = 0.2;
+/**
+ * A decoder's opinion against a head's where both are asked, as powers of their probabilities. By cross-validation on the
+ * examples of home intents 0.5 is best with 3 examples a label (mean loss 0.145 against 0.151 of the head alone), 0.1 to
+ * 0.3 with 8; accuracy is the same within one sentence of 400 for all of them.
+ */
+const DECODER_WEIGHT = 0.3;
 
 export interface ClassifierRooms extends TrainingRooms {
   engine: Pick<Engine, "embed" | "readout">;

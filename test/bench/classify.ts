@@ -6,6 +6,7 @@ import { homeIntents } from "../fixtures/home-intents.ts";
 import { type Bench, median, type Row } from "./bench.ts";
 import { smallBoardRows } from "./classify-small-board.ts";
 import { byDecisionContext, byLlamaServer, type PeerAnswers } from "./classify-peers.ts";
+import { drawClassify } from "./classify-picture.ts";
 import { dev, names, Rig } from "./classify-rig.ts";
 
 type Report = (row: Row) => void;
@@ -35,6 +36,7 @@ export const bench: Bench = {
     }
     await smallBoardRows(report);
   },
+  picture: drawClassify,
 };
 
 type VersusServer = (value: (answers: PeerAnswers) => number, perLabel: 8 | 3) => Baseline;

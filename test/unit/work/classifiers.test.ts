@@ -139,7 +139,7 @@ describe("Classifiers", () => {
   });
 
   it("asks the decoder while the classifier's own encoder is not loaded, though another is", async () => {
-    const { ask, models } = scene([home({ model: "bge" })], { decoder: true });
+    const { ask, models } = scene([home({ model: "bge", decoderMargin: 0 })], { decoder: true });
     expect(await ask("turn the lamp on")).toMatchObject({ by: "decoder", version: 0 });
     models.named.set("bge", encoderFile("bge"));
     expect(await ask("turn that lamp on")).toMatchObject({ by: "head", version: 1 });
