@@ -231,10 +231,8 @@ export class Pipeline {
   }
 
   #expire(question: Question): void {
-    const expired = new RequestError(
-      "expired",
-      `no answer within the ${question.deadlineMs - question.arrivedMs} ms allowed`,
-    );
+    const allowedMs = Math.round(question.deadlineMs - question.arrivedMs);
+    const expired = new RequestError("expired", `no answer within the ${allowedMs} ms allowed`);
     this.#running.get(question.key)?.abort.abort(expired);
     if (this.#queue.remove((other) => other === question).length > 0) {
       void this.#until(this.#fail(question, expired));

@@ -28,10 +28,12 @@ describe.skipIf(reason !== undefined)(`the arm64 release under qemu${reason ? ` 
   const folder = mkdtempSync(join(tmpdir(), "pipit-arm64-"));
   const env: NodeJS.ProcessEnv = {
     ...process.env,
+    PIPIT_TEST_SYSTEM: undefined,
     QEMU_LD_PREFIX: SYSROOT,
     PIPIT_STATE_DIR: join(folder, "state"),
     PIPIT_MODELS_DIR: dirname(modelFile() ?? ""),
     PIPIT_DEVICE_ID: "arm",
+    PIPIT_ANSWER_DEADLINE_MS: "280000",
   };
   const children: ChildProcess[] = [];
   let pipit = "";

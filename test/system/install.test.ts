@@ -2,12 +2,14 @@
 // faults, removal. The steps build on each other, as they do on a board.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { whyNoContainers } from "./base-root.ts";
+import { keepFigure } from "./figures.ts";
 import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
 import { addToUnit, modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
 const reason = whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
 const board = new Machine("board", 10);
+const COMMAND = "PIPIT_TEST_SYSTEM=full npx vitest run --project system test/system/install.test.ts";
 const REFUSED = 1;
 const REVERTED = 3;
 
@@ -19,6 +21,8 @@ interface Status {
   detail: string;
   restarts: number;
 }
+const keep = (name: string, measured: number, unit: string, target: string) =>
+  keepFigure("install", COMMAND, { case: name, measured, unit, target });
 const status = (): Status => JSON.parse(board.sh("pipitctl status --json")) as Status;
 const examPasses = () => board.try("pipitctl exam").code === 0;
 
@@ -42,7 +46,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     board.sh("cd /root && tar -xJf pipit.tar.xz && cd release && ./install.sh </dev/null");
     const answer = board.sh("pipit ask 'What is the capital of France?'");
     const seconds = (performance.now() - startedMs) / 1000;
-    console.log(`install to answer: ${seconds.toFixed(1)} s`);
+    keep("copied release and model to a first answer over MQTT, offline", seconds, "s", "<= 90");
     expect(answer).toContain("Paris");
     expect(seconds).toBeLessThan(90);
     expect(status()).toMatchObject({ version: "1.0.0", service: "active", pending: false });
@@ -85,7 +89,12 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     expect(update.code, update.stderr).toBe(0);
     expect(board.try("cat /root/lost").stdout).toBe("");
     const longestMs = Math.max(...board.sh("cat /root/times").trim().split("\n").map(Number));
-    console.log(`upgrade under load: ${stdout.trim()} questions, longest wait ${longestMs} ms`);
+    keep(
+      `longest wait of ${stdout.trim()} questions asked during an upgrade, none lost`,
+      longestMs / 1000,
+      "s",
+      "<= 15",
+    );
     expect(longestMs).toBeLessThan(15_000);
     expect(status()).toMatchObject({ version: "1.1.0", service: "active", pending: false, phase: "committed" });
   });
@@ -132,13 +141,13 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
           (text) => `setInterval(() => { const end = Date.now() + 60; while (Date.now() < end); }, 1);\n${text}`,
         ),
     ]);
-  it.each(bad)("stays on the old release, healthy, when the new one %s", (_what, code, version, change, tamper) => {
+  it.each(bad)("stays on the old release, healthy, when the new one %s", (what, code, version, change, tamper) => {
     board.put(shop.bundle({ version, ...(change && { change }), ...(tamper && { tamper }) }), "root/bad.tar.xz");
     const startedMs = performance.now();
     const update = board.try("pipitctl update /root/bad.tar.xz");
-    console.log(
-      `${_what}: exit ${update.code} after ${((performance.now() - startedMs) / 1000).toFixed(1)} s: ${update.stderr.trim().split("\n").at(-1)}`,
-    );
+    console.log(update.stderr.trim().split("\n").at(-1));
+    const end = code === REVERTED ? "old release back and healthy" : "refused, nothing changed";
+    keep(`a release that ${what}: ${end}`, (performance.now() - startedMs) / 1000, "s", "<= 180");
     expect(update.code, update.stderr).toBe(code);
     expect(performance.now() - startedMs).toBeLessThan(180_000);
     expect(status()).toMatchObject({ version: "1.1.0", service: "active", pending: false });

@@ -212,6 +212,8 @@ describe("a deadline", () => {
   test("of a waiting question is answered `expired` at that moment", async () => {
     const agent = await AgentUnderTest.started();
     agent.pipeline.pause();
+    // A real clock counts in fractions; the message does not.
+    agent.clock.advance(0.1);
     await agent.ask({ text: "a", deadline_ms: 500 });
     agent.clock.advance(499);
     await drain();
