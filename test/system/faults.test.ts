@@ -86,7 +86,7 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     const asked = ask(240);
     await restarted(1, 200_000);
     const said = log(since);
-    expect(said).toMatch(/watchdog not fed: engine: no step of "a batch of the model"/);
+    expect(said).toContain("watchdog not fed: engine: no step of");
     expect(said).toContain("Watchdog timeout");
     expect(await asked).toMatchObject({ code: 0, stdout: expect.stringContaining("Paris") });
   });
@@ -154,7 +154,7 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     // Enough questions for the space that the journal's file already has, and one more.
     const replied = board.start(`timeout 200 mosquitto_sub -q 1 -t pipit/trouble/answer -C ${QUESTIONS}`);
     board.sh(
-      `pad=$(head -c ${QUESTION_BYTES} /dev/zero | tr '\\0' x); i=0; while [ $i -lt ${QUESTIONS} ]; do i=$((i + 1)); echo "{\\"id\\":\\"full-$i\\",\\"text\\":\\"Say yes.\\",\\"max_tokens\\":1,\\"session\\":\\"$pad\\"}"; done | mosquitto_pub -q 1 -t pipit/trouble/ask -l`,
+      `pad=$(head -c ${QUESTION_BYTES} /dev/zero | tr '\\0' x); i=0; while [ $i -lt ${QUESTIONS} ]; do i=$((i + 1)); echo "{\\"id\\":\\"full-$i\\",\\"text\\":\\"Say yes.\\",\\"max_tokens\\":1,\\"padding\\":\\"$pad\\"}"; done | mosquitto_pub -q 1 -t pipit/trouble/ask -l`,
     );
     await board.until(
       "its status says that it cannot write",

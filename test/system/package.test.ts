@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { succeeds, whyNoContainers } from "./base-root.ts";
+import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
 import { modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
@@ -31,11 +32,13 @@ describe.skipIf(reason !== undefined)(`the Debian package${reason ? ` (skipped: 
   const paris = () => expect(board.sh("pipit ask 'What is the capital of France?'")).toContain("Paris");
   const installed = () => board.try("dpkg-query -W -f '${Version} ${db:Status-Abbrev}' pipit").stdout.trim();
 
-  it("has no errors for lintian", () => {
-    const { stdout, code } = lintian(build("1.0.0"));
-    console.log(stdout);
-    expect([code, stdout.split("\n").filter((line) => line.startsWith("E:"))]).toEqual([0, []]);
-  });
+  // It reads every file of the runtime and the modules: a minute and more.
+  if (FULL)
+    it("has no errors for lintian", () => {
+      const { stdout, code } = lintian(build("1.0.0"));
+      console.log(stdout);
+      expect([code, stdout.split("\n").filter((line) => line.startsWith("E:"))]).toEqual([0, []]);
+    });
 
   it("installs offline, starts, and answers once it has a model", async () => {
     const first = apt("install /root/pipit-1.0.0.deb");
@@ -99,7 +102,7 @@ function lintian(deb: string): { code: number; stdout: string } {
 }
 
 function whyNot(): string | undefined {
-  for (const tool of ["lintian", "dpkg-deb"]) {
+  for (const tool of FULL ? ["lintian", "dpkg-deb"] : ["dpkg-deb"]) {
     if (!succeeds("sh", ["-c", `command -v ${tool}`])) return `${tool} is not installed`;
   }
   return whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
