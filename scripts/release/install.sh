@@ -78,7 +78,7 @@ ln -sfn "$root/current/bin/pipit" /usr/local/bin/pipit
 ln -sfn "$root/pipitctl" /usr/local/sbin/pipitctl
 
 if [ -n "$model_sum" ]; then
-  say "Taking the model $model"
+  say "Taking the model $(readlink -f "$model")"
   stored=$("$root/pipitctl" model add "$model" "$model_sum")
   # A model of the catalogue goes by its name, the default one needs no word at all.
   name=$(awk -v sum="$model_sum" '$1 == "-" && $2 == "name:" { name = $3 } $1 == "sha256:" && $2 == sum { print name }' "$here/app/config/models.yaml")

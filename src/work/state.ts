@@ -2,7 +2,7 @@
 import { planJson } from "../core/reply.ts";
 import type { LinkStatus } from "../core/ports.ts";
 import type { Governor } from "./governor.ts";
-import type { ModelKeeper, ModelState } from "./model-keeper.ts";
+import type { ModelKeeper } from "./model-keeper.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 export interface StateSources {
@@ -40,8 +40,13 @@ export function stateJson(sources: StateSources, nowMs: number): object {
   };
 }
 
+type ModelWords =
+  | { state: "loading" | "ready"; name: string }
+  | { state: "unloaded"; reason: string }
+  | { state: "failed"; error: Error };
+
 export interface Summary {
-  model: ModelState;
+  model: ModelWords;
   threads: number;
   link: LinkStatus;
   /** Whether the journal takes questions. */
@@ -56,12 +61,12 @@ export function summaryLine({ model, threads, link, writable }: Summary): string
   return `${disk}${modelLine(model, threads)}; ${bus}`;
 }
 
-function modelLine(model: ModelState, threads: number): string {
+function modelLine(model: ModelWords, threads: number): string {
   switch (model.state) {
     case "loading":
       return `loading ${model.name}`;
     case "ready":
-      return `${model.name} ready, ${threads} threads`;
+      return `${model.name} ready, ${threads} ${threads === 1 ? "thread" : "threads"}`;
     case "unloaded":
       return `no model: ${model.reason}`;
     case "failed":
