@@ -98,7 +98,7 @@ function rowsOf(name: string, asked: readonly Asked[], releasedMs: number, repor
     target: "<= 0",
     note: `${asked.length} asked, ${ok.length} answered, refused with a reason: ${refused || "none"}; ${paces(asked)}`,
   });
-  const [full] = ok;
+  const full = largest(asked.filter(({ phase }) => phase === "calm"));
   const silent = ok.filter(
     ({ plan }) => full && size(plan) < size(full.plan) && !plan.reason.includes(plan.model_reason),
   );
@@ -129,6 +129,15 @@ function rowsOf(name: string, asked: readonly Asked[], releasedMs: number, repor
     target: ">= 1",
     note: back ? `back after ${((back.atMs - releasedMs) / 1000).toFixed(0)} s` : "not back in time",
   });
+}
+
+/** The largest plan that answered: in the first minute the agent may still be finding its size. */
+function largest(asked: readonly Asked[]): AgentReply | undefined {
+  const ok = asked.flatMap(({ reply }) => (reply?.status === "ok" ? reply : []));
+  return ok.reduce<AgentReply | undefined>(
+    (best, one) => (best && size(best.plan) >= size(one.plan) ? best : one),
+    undefined,
+  );
 }
 
 /** Tokens that the model holds for all questions together. */
