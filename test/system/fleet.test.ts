@@ -121,7 +121,7 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
 });
 
 function keep(what: string, measured: number, target?: string): void {
-  const command = "PIPIT_TEST_SYSTEM=full npx vitest run --project system test/system/fleet";
+  const command = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system test/system/fleet.test.ts`;
   keepFigure("fleet", command, { case: what, measured, unit: "s", ...(target && { target }) });
 }
 
