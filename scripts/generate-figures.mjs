@@ -12,13 +12,29 @@ const figures = existsSync(folder)
   ? readdirSync(folder)
       .filter((name) => name.endsWith(".json"))
       .sort()
-      .map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")))
+      .map((name) => ({
+        ...JSON.parse(readFileSync(join(folder, name), "utf8")),
+        page: `docs/${name.replace(/\.json$/, ".md")}`,
+      }))
   : [];
-const benches = figures.filter(({ rows }) => rows).map(table);
+const benches = figures.filter(({ rows }) => rows).map((bench) => (hasPage(bench) ? brief(bench) : table(bench)));
 write("README.md", "figures", benches.length === 0 ? "" : `\n## Measured\n\n${benches.join("\n")}\n`);
+for (const bench of figures.filter(hasPage)) write(bench.page, "figures", `\n${table(bench)}\n`);
 // SECURITY.md has a table of the readers that are fuzzed.
 const runs = figures.flatMap(({ runs = [] }) => runs).filter(({ run }) => run !== "fuzz");
 write("docs/reliability.md", "chaos", runs.length === 0 ? "" : `\n${chaosTable(runs)}\n`);
+
+/** `docs/figures/NAME.json` with many rows has a page of its own, `docs/NAME.md`, with the two comments in it. */
+function hasPage({ rows, page }) {
+  const file = join(root, page);
+  return rows && existsSync(file) && readFileSync(file, "utf8").includes("<!-- figures:");
+}
+
+/** What is held to a target. */
+function brief(bench) {
+  const rows = bench.rows.filter(({ target }) => target !== undefined);
+  return `${table({ ...bench, rows })}\nAll rows, and how it works: [${bench.page}](${bench.page})\n`;
+}
 
 /** Puts the section between `<!-- mark: … -->` and `<!-- /mark -->`. */
 function write(document, mark, section) {

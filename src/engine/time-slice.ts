@@ -1,6 +1,6 @@
 // Every other program that wakes up shall get a core from the compute threads at once, not when their time slice ends: a
 // task that asks for a longer slice gets no more CPU, but is preempted by whoever has a shorter one (Linux 6.12 and later).
-// Only a little longer than usual: two compute threads that share a core wait for each other a slice at every barrier.
+// Only a little longer than usual: two compute threads that share a core may wait for each other a slice at every barrier.
 // Threads that are made later inherit it.
 import { readdirSync } from "node:fs";
 import { getPriority } from "node:os";

@@ -13,11 +13,11 @@ describe.each(names)("over %s", (name) => {
   const samples = samplesOf(name);
 
   it("threads stay within the cores, change six times a minute at most, and have a reason", () => {
-    expect(samples.length).toBeGreaterThan(50);
+    expect(samples.length).toBeGreaterThan(20);
     for (const { readings, decision } of samples) {
       const { prefill, decode } = decision.threads;
       expect(Math.min(prefill, decode)).toBeGreaterThanOrEqual(1);
-      expect(Math.max(prefill, decode)).toBeLessThanOrEqual(Math.max(1, Math.floor(readings.allowedCores)));
+      expect(Math.max(prefill, decode)).toBeLessThanOrEqual(Math.max(1, Math.ceil(readings.allowedCores)));
       expect(decision.reason).toMatch(/: ./);
     }
     expect(summarise(samples).mostChangesAMinute).toBeLessThanOrEqual(MOST_CHANGES);
@@ -31,6 +31,46 @@ describe.each(names)("over %s", (name) => {
   });
 });
 
+/** Neighbours use so many cores in a window that certainly shows them. */
+const BUSY_CORES = 0.8;
+const REACTION_MS = 2000;
+const decodeOf = ({ decision }: ReplayedSample) => decision.threads.decode;
+
 it("a crowded board never gets more than one thread", () => {
   expect(Object.keys(summarise(samplesOf("crowded.jsonl")).secondsAtDecodeThreads)).toEqual(["1"]);
+});
+
+it.each(["1-hog.jsonl", "2-hogs.jsonl"])("%s: a board of two with busy neighbours stays on one thread", (name) => {
+  const samples = samplesOf(name);
+  const settled = samples.filter(({ readings }) => readings.atMs - (samples[0]?.readings.atMs ?? 0) > REACTION_MS);
+  expect(new Set(settled.map(decodeOf))).toEqual(new Set([1]));
+});
+
+it.each(["hog-appears.jsonl", "hog-appears-uncalibrated.jsonl"])(
+  "%s: the first reading that shows it takes one of two threads away",
+  (name) => {
+    const samples = samplesOf(name);
+    expect(samples.some((sample) => decodeOf(sample) === 2)).toBe(true);
+    const shown = samples.filter(({ readings }) => readings.foreignCores >= BUSY_CORES);
+    expect(shown.length).toBeGreaterThan(5);
+    expect(new Set(shown.map(decodeOf))).toEqual(new Set([1]));
+  },
+);
+
+it.each(["hog-leaves.jsonl", "hog-leaves-uncalibrated.jsonl"])(
+  "%s: the core is used again within five seconds",
+  (name) => {
+    const samples = samplesOf(name);
+    const gone = samples.findLast(({ readings }) => readings.foreignCores >= BUSY_CORES);
+    const back = samples.find(
+      (sample) => sample.readings.atMs > (gone?.readings.atMs ?? Infinity) && decodeOf(sample) === 2,
+    );
+    expect((back?.readings.atMs ?? Infinity) - (gone?.readings.atMs ?? 0)).toBeLessThan(5000);
+  },
+);
+
+it("a neighbour that works every other second holds one thread for nearly all of the minute", () => {
+  const { seconds, secondsAtDecodeThreads } = summarise(samplesOf("bursty.jsonl"));
+  expect(seconds).toBeGreaterThan(55);
+  expect(secondsAtDecodeThreads[1] ?? 0).toBeGreaterThan(0.9 * seconds);
 });
