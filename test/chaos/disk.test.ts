@@ -21,7 +21,8 @@ chaos(
       { timeout: 200_000 },
       async () => {
         const disk = mkdtempSync(join(tmpdir(), "pipit-chaos-disk-"));
-        execFileSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", disk]);
+        // Room for the journal of all that is asked here (some 500 kB), so that only the filler makes it full.
+        execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]);
         onTestFinished(async () => {
           await scene?.end();
           execFileSync("umount", [disk]);
@@ -64,7 +65,7 @@ chaos(
 
 /** Takes every free byte of the disk. */
 function fill(disk: string): void {
-  for (let bytes = 512 * 1024; bytes >= 512; bytes = Math.floor(bytes / 2)) {
+  for (let bytes = 1024 * 1024; bytes >= 512; bytes = Math.floor(bytes / 2)) {
     try {
       for (;;) writeFileSync(join(disk, "filler"), new Uint8Array(bytes), { flag: "a" });
     } catch (error) {
