@@ -2,7 +2,7 @@
 // al. 2023), and what the model would write next, taken at a few hundred places of its vocabulary, is the sentence's vector.
 // These logits are products of the model's last hidden state, so they keep what it knows of the sentence, and they come by
 // the public way of the library without copying its table of 49 or 262 thousand. A head on them needs no examples in the
-// prompt: home intents, SmolLM2-135M, 8 examples a label: 0.93 against 0.80 of label scores after the same examples.
+// prompt: home intents, SmolLM2-135M, 8 examples a label: 0.91 against 0.78 of label scores after the same examples.
 import { oneLine } from "./label-prompt.ts";
 import type { Label } from "./route.ts";
 
