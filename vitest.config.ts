@@ -1,12 +1,16 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** The soak takes as long as the rest of the chaos together, so it begins first. */
-class SoakFirst extends BaseSequencer {
+/** The files that take minutes, in the order that keeps all workers busy to the end. */
+const LONGEST = ["soak", "fleet", "faults", "install", "power-cut"];
+
+class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isSoak = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith("/soak.test.ts");
-    const sorted = await super.sort(files);
-    return [...sorted.filter(isSoak), ...sorted.filter((file) => !isSoak(file))];
+    const place = ({ moduleId }: TestSpecification): number => {
+      const found = LONGEST.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
+      return found < 0 ? LONGEST.length : found;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
   }
 }
 
@@ -31,7 +35,7 @@ const project = (
 export default defineConfig({
   test: {
     globalSetup: "test/build.ts",
-    sequence: { sequencer: SoakFirst },
+    sequence: { sequencer: LongestFirst },
     projects: [
       project("unit", ["test/unit/**/*.test.ts", "test/contract/**/*.test.ts"], 10_000),
       project("integration", ["test/integration/**/*.test.ts"], 60_000, { fileParallelism: false }),

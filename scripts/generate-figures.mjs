@@ -1,5 +1,5 @@
 // Writes the measured figures into the documents, between two comments each, from docs/figures/*.json as `npm run bench -- NAME
-// --json FILE`, `npm run chaos -- --json FILE` and the system tests with PIPIT_FIGURES make them; with --check only compares and
+// --json FILE`, `npm run chaos -- --json FILE` and the system tests with PIPIT_FIGURES_DIR make them; with --check only compares and
 // exits 1 when a document has drifted.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -10,6 +10,7 @@ import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { succeeds } from "./base-root.ts";
+import { until } from "./machine.ts";
 import { modelFile } from "./release.ts";
 
 const REPO = resolve(import.meta.dirname, "../..");
@@ -22,29 +23,27 @@ const MAGIC =
   String.raw`:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:`;
 
 const EMULATOR = ["/usr/bin/qemu-aarch64-static", "/usr/bin/qemu-aarch64"].find((path) => existsSync(path));
+let mounted = false;
 const reason = whyNot();
 
 describe.skipIf(reason !== undefined)(`the arm64 release under qemu${reason ? ` (skipped: ${reason})` : ""}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), "pipit-arm64-"));
-  const env: NodeJS.ProcessEnv = {
-    ...process.env,
-    PIPIT_TEST_SYSTEM: undefined,
-    QEMU_LD_PREFIX: SYSROOT,
-    PIPIT_STATE_DIR: join(folder, "state"),
-    PIPIT_MODELS_DIR: dirname(modelFile() ?? ""),
-    PIPIT_DEVICE_ID: "arm",
-    PIPIT_ANSWER_DEADLINE_MS: "280000",
-  };
+  let folder = "";
+  let env: NodeJS.ProcessEnv = {};
   const children: ChildProcess[] = [];
   let pipit = "";
-  let mounted = false;
 
   beforeAll(() => {
-    if (!existsSync(join(BINFMT, "register"))) {
-      execFileSync("mount", ["-t", "binfmt_misc", "binfmt_misc", BINFMT]);
-      mounted = true;
-    }
-    if (!existsSync(ENTRY)) writeFileSync(join(BINFMT, "register"), `${MAGIC}${EMULATOR}:F`);
+    folder = mkdtempSync(join(tmpdir(), "pipit-arm64-"));
+    env = {
+      ...process.env,
+      PIPIT_TEST_SYSTEM: undefined,
+      QEMU_LD_PREFIX: SYSROOT,
+      PIPIT_STATE_DIR: join(folder, "state"),
+      PIPIT_MODELS_DIR: dirname(modelFile() ?? ""),
+      PIPIT_DEVICE_ID: "arm",
+      PIPIT_ANSWER_DEADLINE_MS: "280000",
+    };
+    register();
     execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(folder, "key")]);
     const args = ["--arch", "arm64", "--version", "1.0.0", "--tree", "--out", folder, "--key", join(folder, "key")];
     execFileSync(join(REPO, "scripts/build-release.sh"), args, { stdio: ["ignore", "ignore", "inherit"] });
@@ -57,9 +56,8 @@ describe.skipIf(reason !== undefined)(`the arm64 release under qemu${reason ? ` 
       child.kill();
       await once(child, "exit");
     }
-    if (existsSync(ENTRY)) writeFileSync(ENTRY, "-1");
-    if (mounted) execFileSync("umount", [BINFMT]);
-    rmSync(folder, { recursive: true, force: true });
+    unregister();
+    if (folder) rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
   it("passes its self-test with koffi, the native library and SmolLM2", async () => {
@@ -75,6 +73,8 @@ describe.skipIf(reason !== undefined)(`the arm64 release under qemu${reason ? ` 
   it("answers one question and classifies one text over MQTT", async () => {
     const port = await freePort();
     children.push(spawn("mosquitto", ["-p", String(port)], { stdio: "ignore" }));
+    const listens = ["-p", String(port), "-t", "$SYS/broker/version", "-C", "1", "-W", "2"];
+    await until(Date.now() + 30_000, "the broker listens", () => succeeds("mosquitto_sub", listens));
     const here = { ...env, PIPIT_BROKER_URL: `mqtt://127.0.0.1:${port}` };
     children.push(spawn(pipit, ["run"], { env: here, stdio: "ignore" }));
     // Retained, so it comes whether the agent is on the bus before or after this.
@@ -106,7 +106,29 @@ function whyNot(): string | undefined {
   if (EMULATOR === undefined) return "qemu-user-static is not installed";
   if (!existsSync(join(SYSROOT, "lib/libstdc++.so.6"))) return "no arm64 C libraries: libstdc++6-arm64-cross";
   if (!succeeds("sh", ["-c", "command -v mosquitto"])) return "mosquitto is not installed";
-  return modelFile() ? undefined : "the model is not here: pipit models fetch";
+  if (!modelFile()) return "the model is not here: pipit models fetch";
+  try {
+    register();
+    return undefined;
+  } catch (thrown) {
+    return `no arm64 program runs here: ${(thrown as Error).message.trim().split("\n").at(-1)}`;
+  } finally {
+    unregister();
+  }
+}
+
+function register(): void {
+  if (!existsSync(join(BINFMT, "register"))) {
+    execFileSync("mount", ["-t", "binfmt_misc", "binfmt_misc", BINFMT]);
+    mounted = true;
+  }
+  if (!existsSync(ENTRY)) writeFileSync(join(BINFMT, "register"), `${MAGIC}${EMULATOR}:F`);
+}
+
+function unregister(): void {
+  if (existsSync(ENTRY)) writeFileSync(ENTRY, "-1");
+  if (mounted) execFileSync("umount", [BINFMT]);
+  mounted = false;
 }
 
 async function freePort(): Promise<number> {

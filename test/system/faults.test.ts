@@ -2,16 +2,16 @@
 // loop, a crash loop, a wrong configuration, the out-of-memory killer, a full disk. Each ends healthy again without a hand, or
 // failed with a status that says why.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { whyNoContainers } from "./base-root.ts";
 import { FULL } from "./level.ts";
 import { Machine, type Outcome } from "./machine.ts";
-import { modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
+import { whyNoBoards } from "./needs.ts";
+import { ReleaseShop } from "./release.ts";
 
-const reason = whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
+const reason = whyNoBoards();
 /** How long the broker stays away; an hour by hand. */
 const LATE_S = Number(process.env["PIPIT_BROKER_LATE_S"] ?? (FULL ? 120 : 10));
-/** The unit's own 60 s by hand; what is tested is the same. */
-const WATCHDOG_S = FULL ? 60 : 10;
+/** By hand the unit as it is shipped (60 s); what is tested is the same. */
+const WATCHDOG = FULL ? "" : "WatchdogSec=10\\n";
 const MIB = 2 ** 20;
 /** Together more than the space that the journal's file has already, ext4's preallocation included; one sender may have 48. */
 const QUESTIONS = 40;
@@ -34,7 +34,7 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
   const dropIn = (lines: string) => {
     const folder = "/run/systemd/system/pipit.service.d";
     board.sh(
-      `mkdir -p ${folder}; printf '[Service]\\nWatchdogSec=${WATCHDOG_S}\\n${lines}\\n' >${folder}/fault.conf; systemctl daemon-reload`,
+      `mkdir -p ${folder}; printf '[Service]\\n${WATCHDOG}${lines}\\n' >${folder}/fault.conf; systemctl daemon-reload`,
     );
   };
   const startClean = async () => {
@@ -45,10 +45,8 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
 
   beforeAll(async () => {
     shop = new ReleaseShop();
+    board.takeDisk(shop.disk);
     await board.boot();
-    board.put(shop.bundle({ version: "1.0.0" }), "root/pipit.tar.xz");
-    board.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
-    board.sh("cd /root && tar -xJf pipit.tar.xz && release/install.sh </dev/null && rm -rf release *.gguf");
   }, 600_000);
 
   afterAll(async () => {
@@ -66,15 +64,19 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     if (inForce !== undefined) expect(inForce).toBe(limit);
   });
 
-  it(`takes a broker that comes ${LATE_S} s late for no failure`, async () => {
-    board.sh("systemctl stop mosquitto; systemctl restart pipit");
-    await new Promise((resolve) => setTimeout(resolve, LATE_S * 1000));
-    expect(unit("ActiveState")).toBe("active");
-    expect(unit("StatusText")).toContain("waiting for the broker");
-    board.sh("systemctl start mosquitto");
-    await answers(90_000);
-    expect(unit("NRestarts")).toBe("0");
-  });
+  it(
+    `takes a broker that comes ${LATE_S} s late for no failure`,
+    async () => {
+      board.sh("systemctl stop mosquitto; systemctl restart pipit");
+      await new Promise((resolve) => setTimeout(resolve, LATE_S * 1000));
+      expect(unit("ActiveState")).toBe("active");
+      expect(unit("StatusText")).toContain("waiting for the broker");
+      board.sh("systemctl start mosquitto");
+      await answers(90_000);
+      expect(unit("NRestarts")).toBe("0");
+    },
+    (LATE_S + 300) * 1000,
+  );
 
   it("is restarted by the watchdog when its inference child is stopped, and answers the question that hung", async () => {
     // Longer than the minute that a step may take, so that the question outlives its first try.
@@ -139,8 +141,12 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
       `echo $$ >${group}/cgroup.procs; echo -900 >/proc/$$/oom_score_adj; exec python3 -c '${hog}'`,
     );
     expect(await ended).toMatchObject({ code: 0 });
-    expect((await asked).stdout).toContain("Paris");
-    await answers(60_000);
+    // Its second try is answered, or refused by name while the neighbour leaves no room for the model.
+    const { code, stdout, stderr } = await asked;
+    console.log(`out of memory: exit ${code}, ${stdout}${stderr}`);
+    if (code === 0) expect(stdout).toContain("Paris");
+    else expect(stderr).toMatch(/model_unavailable/);
+    await answers(120_000);
     expect(child()).not.toBe(victim);
     expect([unit("MainPID"), unit("NRestarts")]).toEqual([main, "0"]);
   });

@@ -1,7 +1,8 @@
-// Figures that a test measured, kept when PIPIT_FIGURES names a file: rows as scripts/generate-figures.mjs reads them. Test
-// files add to one another's rows; a case measured again replaces its row.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+// Figures that a test measured, kept when PIPIT_FIGURES_DIR names a folder (docs/figures): one file for each bench, with rows as
+// scripts/generate-figures.mjs reads them. Test files add to one another's rows; a case measured again replaces its row.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
 
 export interface Figure {
   case: string;
@@ -13,8 +14,10 @@ export interface Figure {
 export function keepFigure(bench: string, command: string, figure: Figure): void {
   const rounded = { ...figure, measured: Number(figure.measured.toPrecision(3)) };
   console.log(`${figure.case}: ${rounded.measured} ${figure.unit}${figure.target ? ` (${figure.target})` : ""}`);
-  const file = process.env["PIPIT_FIGURES"];
-  if (!file) return;
+  const folder = process.env["PIPIT_FIGURES_DIR"];
+  if (!folder) return;
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${bench}.json`);
   const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { rows: Figure[] }).rows : [];
   const machine = `${cpus()[0]?.model.trim() ?? "unknown"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
   const rows = [...before.filter((row) => row.case !== figure.case), rounded];

@@ -6,10 +6,11 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Fleet, whyNoFleet } from "./fleet.ts";
+import { Fleet, keepSeconds } from "./fleet.ts";
+import { whyNoBoards } from "./needs.ts";
 import { modelFile, ReleaseShop } from "./release.ts";
 
-const reason = whyNoFleet();
+const reason = whyNoBoards("rsync");
 const PASSWORD = "correct horse battery staple";
 const EXAM = [
   { task: "answer", text: "What is the capital of France?", expect: "Paris" },
@@ -73,13 +74,15 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     const dry = await fleet.run("--dry-run", "rollback");
     expect(dry.stdout).toMatch(/pi-4 +1.1.0 +planned +1.1.0 -> 1.0.0/);
     const { code, stdout, seconds } = await fleet.run("rollback");
-    console.log(`rollback: ${seconds.toFixed(0)} s\n${stdout}`);
+    console.log(stdout);
+    keepSeconds("rollback of 4 boards at once, each examined", seconds);
     expect(code, stdout).toBe(0);
     expect(fleet.versions()).toEqual(fleet.boards.map(() => "1.0.0"));
   });
 
   it("brings configuration of fleet, group and board with a secret from a vault, after a diff", async () => {
     const password = fleet.file("vault-password", "open sesame\n", 0o600);
+    fleet.vaultPasswordFile = password;
     mkdirSync(join(fleet.folder, "group_vars/pipit"), { recursive: true });
     const vault = fleet.file("group_vars/pipit/vault.yml", `pipit_secrets:\n  broker_password: "${PASSWORD}"\n`);
     execFileSync("ansible-vault", ["encrypt", "--vault-password-file", password, vault], { stdio: "ignore" });
@@ -88,22 +91,23 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     fleet.vars["pipit_config_group"] = { answer: { max_tokens: 96 } };
     fleet.hostVars = { "pi-2": { pipit_config_host: { answer: { max_tokens: 48 } } } };
 
-    const dry = await fleet.run("--vault-password-file", password, "--dry-run", "config");
+    const dry = await fleet.run("--dry-run", "config");
     expect(dry.code, dry.stdout + dry.stderr).toBe(0);
     expect(dry.stderr).toContain(`+  url: ${broker}`);
     expect(dry.stderr).not.toContain(PASSWORD);
     expect(dry.stdout).toMatch(/pi-1 .*planned +pipit.yaml would change/);
     expect(canary.sh("cat /etc/pipit/pipit.yaml")).not.toContain(broker);
 
-    const { code, stdout, stderr } = await fleet.run("--vault-password-file", password, "config");
+    const { code, stdout, stderr, seconds } = await fleet.run("config");
     console.log(stdout);
+    keepSeconds("configuration with a secret from a vault to 4 boards, each tried", seconds);
     expect(code, stdout + stderr).toBe(0);
     expect(canary.sh("grep max_tokens /etc/pipit/pipit.yaml").trim()).toBe("max_tokens: 96");
     expect(relay?.sh("grep max_tokens /etc/pipit/pipit.yaml").trim()).toBe("max_tokens: 48");
     expect(canary.sh("stat -c '%a %U' /etc/credstore/pipit.broker_password").trim()).toBe("600 root");
     expect(canary.sh("journalctl -o cat; ls -R /var/lib/pipit-update; cat /etc/pipit/*")).not.toContain(PASSWORD);
 
-    const again = await fleet.run("--vault-password-file", password, "config");
+    const again = await fleet.run("config");
     expect(again.stdout).toMatch(/pi-3 .*current +in force already/);
   });
 
@@ -128,13 +132,17 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
 
   it.each([
     ["is wrong", { answer: { max_tokens: -1 } }, "refused", /answer.max_tokens/],
-    ["points to a broker that is not there", { broker: { url: "mqtt://127.0.0.1:9" } }, "reverted", /./],
+    [
+      "points to a broker that is not there",
+      { broker: { url: "mqtt://127.0.0.1:9" } },
+      "reverted",
+      /broker|ECONNREFUSED/,
+    ],
   ])("stops at the canary when the configuration %s, and puts the old one back", async (_what, change, result, why) => {
-    const password = join(fleet.folder, "vault-password");
     const before = { ...fleet.vars };
     const config = canary.sh("cat /etc/pipit/pipit.yaml");
     fleet.vars["pipit_config_group"] = change;
-    const { code, stdout } = await fleet.run("--vault-password-file", password, "config");
+    const { code, stdout } = await fleet.run("config");
     fleet.vars = before;
     console.log(stdout);
     expect(code, stdout).toBe(1);
@@ -159,7 +167,8 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     const exam = fleet.file("exam.jsonl", EXAM.map((line) => JSON.stringify(line)).join("\n"));
     const before = canary.sh("cat /etc/pipit/pipit.env /etc/systemd/system/pipit.service.d/10-memory.conf");
     const { code, stdout, seconds } = await fleet.run("models", file, exam, ...options);
-    console.log(`${what}: ${seconds.toFixed(0)} s\n${stdout}`);
+    console.log(stdout);
+    keepSeconds(`model that ${what}: taken back at the canary, the run has ended`, seconds);
     expect(code, stdout).toBe(1);
     expect(stdout).toMatch(/pi-1 .*reverted/);
     expect(stdout).toMatch(why);
@@ -187,7 +196,8 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
       "--min-speed",
       "1",
     );
-    console.log(`models: ${seconds.toFixed(0)} s\n${stdout}`);
+    console.log(stdout);
+    keepSeconds("model of 94 MiB to 4 boards, each examined, over a relay, 16 MiB/s", seconds);
     fleet.vars["bandwidth_limit"] = 0;
     expect(code, stdout + stderr).toBe(0);
     expect(stderr.match(/Push the file/g)).toHaveLength(2);
@@ -206,6 +216,8 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     const again = await fleet.run("models", file, exam);
     expect(again.code, again.stdout).toBe(0);
     expect(again.stdout).toMatch(/pi-4 .*current/);
+    // What the exam was asked with does not outlive its trial.
+    for (const board of fleet.boards) expect(board.try("ls /var/lib/pipit-update/check.env").code).not.toBe(0);
   });
 
   it("collects logs and verdicts of every board, without secrets", async () => {
@@ -238,11 +250,12 @@ function pad(file: string, bytes: number): Promise<void> {
   return Promise.resolve();
 }
 
-/** Loads, but half of its weights are nothing. */
+/** Loads and says something, but two fifths of its weights are nothing. With the last tensors it would say nothing at all. */
 async function zero(file: string): Promise<void> {
   const handle = await open(file, "r+");
   const { size } = await handle.stat();
-  await handle.write(Buffer.alloc(Math.floor(size / 2)), 0, Math.floor(size / 2), Math.floor(size / 2));
+  const bytes = Math.floor(size * 0.4);
+  await handle.write(Buffer.alloc(bytes), 0, bytes, Math.floor(size / 2));
   await handle.close();
 }
 

@@ -1,13 +1,15 @@
 // One command for a whole fleet: a good release reaches all, a bad one stops at the canary, a board that is lost in the middle
 // is reported and finished by a second run. Five boards; the full level takes ten and every bad release.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { keepFigure } from "./figures.ts";
-import { Fleet, whyNoFleet } from "./fleet.ts";
+import { Fleet, keepSeconds } from "./fleet.ts";
 import { FULL } from "./level.ts";
+import { whyNoBoards } from "./needs.ts";
 import { addToUnit, ReleaseShop, type Variant } from "./release.ts";
 
 const BOARDS = Number(process.env["PIPIT_FLEET_BOARDS"] ?? (FULL ? 10 : 5));
-const reason = whyNoFleet();
+const reason = whyNoBoards("rsync");
+/** A roll-out and a half on two cores. */
+const LONG_MS = BOARDS * 90_000 + 300_000;
 
 describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped: ${reason})` : ""}`, () => {
   const fleet = new Fleet(BOARDS);
@@ -31,17 +33,21 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
     expect(fleet.versions()).toEqual(all("1.0.0"));
   });
 
-  it("updates every board with one command, and tells the steps", async () => {
-    const { code, stdout, stderr, seconds } = await fleet.run("deploy", shop.bundle({ version: "1.1.0" }));
-    console.log(stdout);
-    keep(`good release to ${BOARDS} boards with one command`, seconds, BOARDS === 10 ? "<= 600" : undefined);
-    expect(code, stdout + stderr).toBe(0);
-    expect(fleet.versions()).toEqual(all("1.1.0"));
-    expect(seconds).toBeLessThan(600);
-    for (const step of ["Canary", "Leave it to its work", "Waves", "Push the file", "switch, gate"]) {
-      expect(stderr).toContain(step);
-    }
-  });
+  it(
+    "updates every board with one command, and tells the steps",
+    async () => {
+      const { code, stdout, stderr, seconds } = await fleet.run("deploy", shop.bundle({ version: "1.1.0" }));
+      console.log(stdout);
+      keepSeconds(`good release to ${BOARDS} boards with one command`, seconds, BOARDS === 10 ? "<= 600" : undefined);
+      expect(code, stdout + stderr).toBe(0);
+      expect(fleet.versions()).toEqual(all("1.1.0"));
+      expect(seconds).toBeLessThan(600);
+      for (const step of ["Canary", "Leave it to its work", "Waves", "Push the file", "switch, gate"]) {
+        expect(stderr).toContain(step);
+      }
+    },
+    LONG_MS,
+  );
 
   const bad: [what: string, result: string, variant: Omit<Variant, "version">, ci: boolean][] = [
     ["answers wrong", "reverted", { change: unit("Environment=PIPIT_ANSWER_MAX_TOKENS=1") }, true],
@@ -63,7 +69,7 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
         shop.bundle({ version: "1.2.0", ...variant }),
       );
       console.log(stdout);
-      keep(`release that ${what}: ${result} at the canary of ${BOARDS}, the run has ended`, seconds, "<= 180");
+      keepSeconds(`release that ${what}: ${result} at the canary of ${BOARDS}, the run has ended`, seconds, "<= 180");
       expect(code, stdout).toBe(1);
       expect(stdout).toMatch(new RegExp(`pi-1 +1.1.0 +${result}`));
       expect(stderr).toContain(`stopped: 1 of ${BOARDS} boards (pi-1) ${result}, 0 allowed`);
@@ -77,30 +83,34 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
     },
   );
 
-  it("reports a board that is lost in the middle of a wave, goes on within the budget, and finishes it in a second run", async () => {
-    const lost = fleet.others[0] ?? fleet.canary;
-    const bundle = shop.bundle({ version: "1.3.0" });
-    const running = fleet.run("deploy", bundle);
-    const begun = "grep -q 'phase=\\(staging\\|verifying\\)' /var/lib/pipit-update/phase";
-    await lost.until("its update has begun", begun, 300_000);
-    await lost.powerCut();
-    const first = await running;
-    console.log(first.stdout);
-    keep(`1 of ${BOARDS} boards loses its power in a wave: the others are updated`, first.seconds);
-    expect(first.code, first.stdout + first.stderr).toBe(75);
-    expect(first.stdout).toMatch(new RegExp(`${lost.name} .*lost`));
-    const rest = fleet.boards.filter((board) => board !== lost);
-    expect(fleet.versions(rest)).toEqual(rest.map(() => "1.3.0"));
-    await lost.boot();
-    expect(fleet.versions([lost])).toEqual(["1.1.0"]);
-    await lost.until("it is back at work", "systemctl is-active --quiet ssh pipit", 120_000);
-    const second = await fleet.run("deploy", bundle);
-    console.log(second.stdout);
-    keep("second run after it, which updates the lost board", second.seconds);
-    expect(second.code, second.stdout + second.stderr).toBe(0);
-    expect(second.stdout).toMatch(new RegExp(`${lost.name} +1.1.0 +updated`));
-    expect(fleet.versions()).toEqual(all("1.3.0"));
-  });
+  it(
+    "reports a board that is lost in the middle of a wave, goes on within the budget, and finishes it in a second run",
+    async () => {
+      const lost = fleet.others[0] ?? fleet.canary;
+      const bundle = shop.bundle({ version: "1.3.0" });
+      const running = fleet.run("deploy", bundle);
+      const begun = "grep -q 'phase=\\(staging\\|verifying\\)' /var/lib/pipit-update/phase";
+      await lost.until("its update has begun", begun, 300_000);
+      await lost.powerCut();
+      const first = await running;
+      console.log(first.stdout);
+      keepSeconds(`1 of ${BOARDS} boards loses its power in a wave: the others are updated`, first.seconds);
+      expect(first.code, first.stdout + first.stderr).toBe(75);
+      expect(first.stdout).toMatch(new RegExp(`${lost.name} .*lost`));
+      const rest = fleet.boards.filter((board) => board !== lost);
+      expect(fleet.versions(rest)).toEqual(rest.map(() => "1.3.0"));
+      await lost.boot();
+      expect(fleet.versions([lost])).toEqual(["1.1.0"]);
+      await lost.until("it is back at work", "systemctl is-active --quiet ssh pipit", 120_000);
+      const second = await fleet.run("deploy", bundle);
+      console.log(second.stdout);
+      keepSeconds("second run after it, which updates the lost board", second.seconds);
+      expect(second.code, second.stdout + second.stderr).toBe(0);
+      expect(second.stdout).toMatch(new RegExp(`${lost.name} +1.1.0 +updated`));
+      expect(fleet.versions()).toEqual(all("1.3.0"));
+    },
+    LONG_MS,
+  );
 
   it("shows a table of the fleet, and the same as JSON", async () => {
     const { code, stdout } = await fleet.run("status");
@@ -119,11 +129,6 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
     return (tree) => addToUnit(shop, tree, lines);
   }
 });
-
-function keep(what: string, measured: number, target?: string): void {
-  const command = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system test/system/fleet.test.ts`;
-  keepFigure("fleet", command, { case: what, measured, unit: "s", ...(target && { target }) });
-}
 
 /** Keeps the child's event loop busy most of the time: the same answers, several times slower. */
 function busy(text: string): string {

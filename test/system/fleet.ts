@@ -1,13 +1,15 @@
-// A fleet for tests: one board is installed, the others are copies of its disk; an inventory, and scripts/fleet.sh with real
+// A fleet for tests: one board lets the operator in, the others are copies of its disk; an inventory, and scripts/fleet.sh with real
 // Ansible over real SSH. The boards' own network is the only one used.
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { CACHE, succeeds, whyNoContainers } from "./base-root.ts";
+import { CACHE, succeeds } from "./base-root.ts";
+import { keepFigure } from "./figures.ts";
+import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
-import { MODEL_SHA256, modelFile, type ReleaseShop } from "./release.ts";
+import type { ReleaseShop } from "./release.ts";
 
 const REPO = resolve(import.meta.dirname, "../..");
 /** Where pip puts Ansible when the machine has none. */
@@ -34,11 +36,6 @@ export interface Row {
   [key: string]: unknown;
 }
 
-export function whyNoFleet(): string | undefined {
-  if (!succeeds("sh", ["-c", "command -v rsync"])) return "rsync is not installed";
-  return whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
-}
-
 export class Fleet {
   /** Inventory, key and whatever a test puts there; made by `start`. */
   folder = "";
@@ -47,6 +44,8 @@ export class Fleet {
   /** Lines of the inventory for all boards, and for single ones. */
   vars: Record<string, unknown> = { soak_seconds: 1, maintenance_window: "", waves: ["50%", "100%"] };
   hostVars: Record<string, Record<string, unknown>> = {};
+  /** From then on every command opens the vault beside the inventory. */
+  vaultPasswordFile = "";
 
   constructor(count: number) {
     this.boards = Array.from({ length: count }, (_, index) => new Machine(`pi-${index + 1}`, 101 + index));
@@ -66,20 +65,16 @@ export class Fleet {
     this.folder = mkdtempSync(join(tmpdir(), "pipit-fleet-"));
     execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(this.folder, "id")]);
     const { canary, others } = this;
+    canary.takeDisk(shop.disk);
     await canary.boot();
     canary.sh("mkdir -p -m 700 /root/.ssh");
     canary.put(join(this.folder, "id.pub"), "root/.ssh/authorized_keys");
-    canary.put(shop.bundle({ version: "1.0.0" }), "root/pipit.tar.xz");
-    canary.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
     canary.sh("chown root:root /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys");
-    canary.sh(
-      "cd /root && tar -xJf pipit.tar.xz && release/install.sh </dev/null && rm -rf release pipit.tar.xz *.gguf",
-    );
     // Boards that share this machine would disturb one another's calibration, and begin again for ever.
     canary.sh("echo PIPIT_GOVERNOR_CALIBRATE_CRON=off >>/etc/pipit/pipit.env");
     await canary.shutdown();
-    for (const board of others) board.copyDisk(canary);
-    for (const board of this.boards) await board.boot();
+    for (const board of others) board.takeDisk(canary.disk);
+    await Promise.all(this.boards.map((board) => board.boot()));
     for (const board of this.boards) await board.until("Pipit is up", "systemctl is-active --quiet pipit", 120_000);
   }
 
@@ -103,7 +98,9 @@ export class Fleet {
       ANSIBLE_HOST_KEY_CHECKING: "false",
     };
     // Ansible sets the terminal's modes, which stops it in a background job: it gets a session without one.
-    const command = ["--wait", join(REPO, "scripts/fleet.sh"), "-i", join(this.folder, "inventory.json"), ...args];
+    const vault = this.vaultPasswordFile ? ["--vault-password-file", this.vaultPasswordFile] : [];
+    const inventory = ["-i", join(this.folder, "inventory.json")];
+    const command = ["--wait", join(REPO, "scripts/fleet.sh"), ...inventory, ...vault, ...args];
     return new Promise((done) => {
       execFile("setsid", command, { env, cwd: this.folder, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
         const seconds = (performance.now() - startedMs) / 1000;
@@ -163,6 +160,12 @@ export class Fleet {
     const children = { canary: { hosts: hosts([this.canary]) }, field: { hosts: hosts(this.others) } };
     this.file("inventory.json", JSON.stringify({ pipit: { vars, children } }));
   }
+}
+
+/** A figure of docs/fleet.md. */
+export function keepSeconds(what: string, seconds: number, target?: string): void {
+  const command = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system test/system/fleet`;
+  keepFigure("fleet", command, { case: what, measured: seconds, unit: "s", ...(target && { target }) });
 }
 
 /** The engine of fleet.sh, in an environment of its own, from PyPI by name. */

@@ -1,15 +1,15 @@
 // One board from the first installation to the purge, with the real model: install, answer, upgrade under load, bad releases,
 // faults, removal. The steps build on each other, as they do on a board.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { whyNoContainers } from "./base-root.ts";
 import { keepFigure } from "./figures.ts";
 import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
+import { whyNoBoards } from "./needs.ts";
 import { addToUnit, modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
-const reason = whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
+const reason = whyNoBoards();
 const board = new Machine("board", 10);
-const COMMAND = "PIPIT_TEST_SYSTEM=full npx vitest run --project system test/system/install.test.ts";
+const COMMAND = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system test/system/install.test.ts`;
 const REFUSED = 1;
 const REVERTED = 3;
 

@@ -5,7 +5,7 @@ import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_pro
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { baseRoot, INIT, succeeds } from "./base-root.ts";
 
 const DISK = "3G";
@@ -36,7 +36,9 @@ export class Machine {
   readonly #cgroups: string[];
   #container: ChildProcess | undefined;
   #leader = 0;
-  #mounted = false;
+  /** The last words of nspawn and of the container's first process. */
+  #said = "";
+  readonly #mounts: string[] = [];
 
   /** `number` from 2 to 250 gives the address. */
   constructor(name: string, number: number) {
@@ -60,7 +62,8 @@ export class Machine {
     const nspawn = `exec systemd-nspawn --quiet -D ${this.root} --machine=${this.name}-${process.pid} --hostname=${this.name} --register=no --keep-unit --console=pipe --network-bridge=${BRIDGE} ${INIT}`;
     // The hierarchy of this machine, so that the memory controller is there for the container's systemd too.
     const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: V1.length > 0 ? "0" : "1" };
-    this.#container = spawn("sh", ["-c", `${join_}; ${nspawn}`], { env, stdio: "ignore" });
+    this.#container = spawn("sh", ["-c", `${join_}; ${nspawn}`], { env, stdio: ["ignore", "ignore", "pipe"] });
+    this.#container.stderr?.on("data", (text) => (this.#said = `${this.#said}${text}`.slice(-500)));
     const booted = Date.now() + BOOT_MS;
     await until(booted, `${this.name} has a first process`, () => this.#findLeader());
     await until(booted, `${this.name} is up`, () => this.#up());
@@ -115,10 +118,9 @@ export class Machine {
   /** Every process gone at this instant, and with it all that was not synced to the disk. */
   async powerCut(): Promise<void> {
     await this.#kill();
-    const image = join(this.#folder, "disk.img");
-    execFileSync("cp", ["--sparse=always", image, `${image}.cut`]);
+    execFileSync("cp", ["--sparse=always", this.disk, `${this.disk}.cut`]);
     this.#unmount();
-    renameSync(`${image}.cut`, image);
+    renameSync(`${this.disk}.cut`, this.disk);
   }
 
   async shutdown(): Promise<void> {
@@ -126,16 +128,23 @@ export class Machine {
     this.#unmount();
   }
 
-  /** Takes the disk of a board that is shut down as its own, before its first boot. */
-  copyDisk(original: Machine): void {
+  /** The image of a board that is shut down. */
+  get disk(): string {
+    return join(this.#folder, "disk.img");
+  }
+
+  /** Takes a copy of another board's disk, before its first boot. */
+  takeDisk(image: string): void {
     mkdirSync(this.#folder, { recursive: true });
-    execFileSync("cp", ["--sparse=always", join(original.#folder, "disk.img"), join(this.#folder, "disk.img")]);
+    execFileSync("cp", ["--sparse=always", image, this.disk]);
   }
 
   /** Leaves nothing behind: processes, mounts, control groups, network, files. */
   async destroy(): Promise<void> {
     await this.shutdown();
     rmSync(this.#folder, { recursive: true, force: true });
+    // The folder of this process, when this was its last board.
+    succeeds("rmdir", ["--ignore-fail-on-non-empty", dirname(this.#folder)]);
   }
 
   /** What a removal forgot, in words of each kind; all empty when nothing is left. */
@@ -174,9 +183,9 @@ export class Machine {
   }
 
   #mount(): void {
-    if (this.#mounted) return;
+    if (this.#mounts.length > 0) return;
     const disk = join(this.#folder, "disk");
-    const image = join(this.#folder, "disk.img");
+    const image = this.disk;
     for (const folder of [disk, this.root]) mkdirSync(folder, { recursive: true });
     if (!existsSync(image)) {
       execFileSync("truncate", ["-s", DISK, image]);
@@ -190,24 +199,25 @@ export class Machine {
       ]);
     }
     execFileSync("mount", ["-o", "loop,noatime", image, disk]);
+    this.#mounts.push(disk);
     for (const folder of ["upper", "work"]) mkdirSync(join(disk, folder), { recursive: true });
     const layers = `lowerdir=${baseRoot()},upperdir=${disk}/upper,workdir=${disk}/work`;
     execFileSync("mount", ["-t", "overlay", "overlay", "-o", layers, this.root]);
-    this.#mounted = true;
+    this.#mounts.push(this.root);
   }
 
   #unmount(): void {
-    if (!this.#mounted) return;
-    execFileSync("umount", [this.root]);
-    execFileSync("umount", [join(this.#folder, "disk")]);
-    this.#mounted = false;
+    for (let path = this.#mounts.at(-1); path !== undefined; path = this.#mounts.at(-1)) {
+      execFileSync("umount", [path]);
+      this.#mounts.pop();
+    }
   }
 
   /** nspawn forks a helper first: the leader is the child that is process 1 in a namespace of its own. */
   #findLeader(): boolean {
     const pid = this.#container?.pid;
     if (pid === undefined || this.#container?.exitCode !== null)
-      throw new Error(`${this.name}: the container has ended`);
+      throw new Error(`${this.name}: the container has ended. ${this.#said}`);
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
     const leader = children.find((child) => /^NSpid:.*\t1$/m.test(readOr("", `/proc/${child}/status`)));
     this.#leader = Number(leader ?? 0);

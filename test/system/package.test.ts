@@ -3,13 +3,13 @@
 import { execFileSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { succeeds, whyNoContainers } from "./base-root.ts";
 import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
+import { whyNoBoards } from "./needs.ts";
 import { modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
 const BUILD = resolve(import.meta.dirname, "../../scripts/release/build-deb.sh");
-const reason = whyNot();
+const reason = whyNoBoards("dpkg-deb", ...(FULL ? ["lintian"] : []));
 
 describe.skipIf(reason !== undefined)(`the Debian package${reason ? ` (skipped: ${reason})` : ""}`, () => {
   const board = new Machine("package", 40);
@@ -99,11 +99,4 @@ function lintian(deb: string): { code: number; stdout: string } {
     const { status, stdout } = thrown as { status: number; stdout: string };
     return { code: status, stdout };
   }
-}
-
-function whyNot(): string | undefined {
-  for (const tool of FULL ? ["lintian", "dpkg-deb"] : ["dpkg-deb"]) {
-    if (!succeeds("sh", ["-c", `command -v ${tool}`])) return `${tool} is not installed`;
-  }
-  return whyNoContainers() ?? (modelFile() ? undefined : "the model is not here: pipit models fetch");
 }

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writ
 import { homedir, tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { inject } from "vitest";
+import { Machine } from "./machine.ts";
 
 const REPO = resolve(import.meta.dirname, "../..");
 const ARCH = process.arch === "arm64" ? "arm64" : "x64";
@@ -17,6 +18,7 @@ const RENAME = "--transform='s,^[^/]*,release,'";
 const TREE = "tree";
 const KEY = "key";
 const COMMON_ARCHIVE = "common.tar.xz";
+const DISK = "disk.img";
 
 export interface Variant {
   version: string;
@@ -40,10 +42,30 @@ export function buildRelease(): string {
   return folder;
 }
 
+/** Installs the release and the model on a board, whose disk the boards of other test files begin with. */
+export async function installRelease(folder: string): Promise<void> {
+  const board = new Machine("original", 3);
+  try {
+    await board.boot();
+    board.put(join(folder, TREE), "root/release");
+    board.put(modelFile() ?? "", `root/${MODEL_SHA256}.gguf`);
+    board.sh("cd /root && release/install.sh </dev/null && rm -rf release *.gguf");
+    await board.shutdown();
+    renameSync(board.disk, join(folder, DISK));
+  } finally {
+    await board.destroy();
+  }
+}
+
 /** Makes variants of the run's release; each test file has a shop of its own. */
 export class ReleaseShop {
   readonly folder = mkdtempSync(join(tmpdir(), "pipit-releases-"));
   readonly #shared = inject("releases");
+
+  /** Disk of a board with version 1.0.0 and the model installed. */
+  get disk(): string {
+    return join(this.#shared, DISK);
+  }
 
   /** The unpacked release of this working tree, version 1.0.0; not to be written to. */
   tree(): string {
