@@ -7,6 +7,14 @@ export interface ThreadPlan {
   decode: number;
 }
 
+/** How the batches behave towards the neighbours. */
+export interface Manners {
+  /** Rest after each batch, in times of what the batch took. */
+  restRatio: number;
+  /** Whoever wakes up has a core of the threads at once (SCHED_IDLE); beside neighbours who want every core they starve. */
+  yielding: boolean;
+}
+
 export interface Plan {
   threads: ThreadPlan;
   /** Tokens that one sequence can hold: prompt and answer together. */

@@ -9,7 +9,7 @@
 // - at most 6 changes in any minute: the sixth goes to a single thread, below which nothing can be asked.
 import type { ThreadPlan } from "./plan.ts";
 import { bestThreads, type Phase } from "./speed-curve.ts";
-import { foreignMeanOf, freeThreads, heatCapOf, slowCapOf } from "./thread-limits.ts";
+import { foreignMeanOf, freeThreads, haveOwnCores, heatCapOf, slowCapOf } from "./thread-limits.ts";
 import { explain } from "./thread-reason.ts";
 import type { ThreadDecision, ThreadInput, ThreadState } from "./thread-state.ts";
 
@@ -22,6 +22,8 @@ export const LONGEST_DWELL_MS = 16_000;
 /** A step down this soon after a step up says that the step up was wrong. */
 const REGRET_MS = 30_000;
 const HEAT_PAUSE_MS = 1000;
+/** Threads that yield beside a neighbour who wants every core starve: not on the strength of one window. */
+const YIELD_AFTER_MS = 1000;
 const COURTEOUS_PAUSE_MS = 250;
 /** One thread always runs; on a board without a free core high courtesy leaves it half of the time to the neighbours. */
 const COURTEOUS_REST_RATIO = 1;
@@ -41,10 +43,17 @@ export function decideThreads(input: ThreadInput): ThreadDecision {
   const wanted = { prefill: best("prefill"), decode: best("decode") };
 
   const rests = courtesy === "high" && free < 1;
-  const next = input.state ? paced(state, wanted, nowMs) : { ...state, threads: wanted };
+  const paces = input.state ? paced(state, wanted, nowMs) : { ...state, threads: wanted };
+  // The batch that is running still has the threads of before.
+  const running = greatest(input.state?.threads ?? paces.threads, paces.threads);
+  const roomy = haveOwnCores(readings, state.foreignMean, running);
+  const next = { ...paces, ownCoresSinceMs: roomy ? (state.ownCoresSinceMs ?? nowMs) : undefined };
   return {
     threads: next.threads,
-    restRatio: rests ? COURTEOUS_REST_RATIO : 0,
+    manners: {
+      restRatio: rests ? COURTEOUS_REST_RATIO : 0,
+      yielding: next.ownCoresSinceMs !== undefined && nowMs - next.ownCoresSinceMs >= YIELD_AFTER_MS,
+    },
     pauseMs: state.heat ? HEAT_PAUSE_MS : courtesy === "high" && free < most ? COURTEOUS_PAUSE_MS : 0,
     ...explain(readings, next, { most, free, heat, slow, wanted, rests }),
     changed: !input.state || !same(next.threads, state.threads),
@@ -106,4 +115,8 @@ function same(a: ThreadPlan, b: ThreadPlan): boolean {
 
 function least(a: ThreadPlan, b: ThreadPlan): ThreadPlan {
   return { prefill: Math.min(a.prefill, b.prefill), decode: Math.min(a.decode, b.decode) };
+}
+
+function greatest(a: ThreadPlan, b: ThreadPlan): ThreadPlan {
+  return { prefill: Math.max(a.prefill, b.prefill), decode: Math.max(a.decode, b.decode) };
 }

@@ -2,7 +2,7 @@
 // `test/contract` holds one suite per port, run for the fake and for the real room.
 import type { Attempts } from "./attempts.ts";
 import type { IncomingMessage, OutgoingMessage } from "./message.ts";
-import type { ThreadPlan } from "./plan.ts";
+import type { Manners, ThreadPlan } from "./plan.ts";
 
 /** Time, injected so that tests own it. */
 export interface Clock {
@@ -196,8 +196,8 @@ export interface Engine {
   readout(pages: string[], signal?: AbortSignal): Promise<Embeddings>;
   /** Tokens of the turns as the model would read them; for limits and for checks against a reference. */
   tokenize(turns: Turn[]): Promise<number[]>;
-  /** Takes effect at the next batch. */
-  setThreads(threads: ThreadPlan, restRatio?: number): void;
+  /** Threads and rests take effect at the next batch, yielding at once. */
+  setThreads(threads: ThreadPlan, manners?: Partial<Manners>): void;
   measure(): Promise<EngineReading>;
 }
 

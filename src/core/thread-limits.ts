@@ -1,5 +1,6 @@
 // The limits that the thread policy combines: cores that neighbours leave, slowness measured by the steps themselves,
 // heat and supply voltage. Each is a pure function of readings and what is remembered.
+import type { ThreadPlan } from "./plan.ts";
 import type { Readings } from "./readings.ts";
 import type { Courtesy } from "./route.ts";
 import { expectedMs, type SpeedCurve } from "./speed-curve.ts";
@@ -46,6 +47,20 @@ export function freeThreads(readings: Readings, foreignMean: number, courtesy: C
   const byMean = Math.floor(readings.affinityCores - foreignMean + slack.mean);
   const byWindow = Math.floor(readings.affinityCores - readings.foreignCores + slack.window);
   return Math.min(byMean, byWindow);
+}
+
+/**
+ * Whether each thread has a core to itself. One neighbour more than cores are left would get its fair share only, so that
+ * with t threads on n cores t/(n+1) of a core seems to be free that is not: half of that is allowed for noise.
+ */
+export function haveOwnCores(
+  { affinityCores, foreignCores }: Readings,
+  foreignMean: number,
+  plan: ThreadPlan,
+): boolean {
+  const threads = Math.max(plan.prefill, plan.decode);
+  const left = affinityCores - Math.max(foreignMean, foreignCores);
+  return left >= threads - (0.5 * threads) / (affinityCores + 1);
 }
 
 /** Whether steps were slower than fewer threads would be: the count that is better, and why. */

@@ -1,5 +1,5 @@
 // What the thread policy takes, remembers and answers. Plain data: it is traced, replayed and shown.
-import type { ThreadPlan } from "./plan.ts";
+import type { Manners, ThreadPlan } from "./plan.ts";
 import type { Readings } from "./readings.ts";
 import type { Courtesy } from "./route.ts";
 import type { Phase, SpeedCurve } from "./speed-curve.ts";
@@ -39,6 +39,8 @@ export interface ThreadState {
   /** Calm time that the next step up needs. */
   dwellMs: number;
   raisedAtMs?: number;
+  /** Each thread has had a core to itself since then. */
+  ownCoresSinceMs?: number;
   slow?: SlowCap;
   heat?: HeatCap;
 }
@@ -49,8 +51,8 @@ export interface ThreadDecision {
   threads: ThreadPlan;
   /** Rest before the next question: heat, and high courtesy on a busy board. */
   pauseMs: number;
-  /** Rest after each batch, in times of what the batch took: high courtesy when neighbours want every core. */
-  restRatio: number;
+  /** Batches rest under high courtesy when neighbours want every core, and yield while each thread has a core to itself. */
+  manners: Manners;
   cause: Cause;
   /** A sentence for replies, events and the log. */
   reason: string;

@@ -3,7 +3,7 @@
 import type { ChildProcess } from "node:child_process";
 import { PipitError, toError } from "../core/errors.ts";
 import type { Health, HealthSource } from "../core/health.ts";
-import type { ThreadPlan } from "../core/plan.ts";
+import type { Manners, ThreadPlan } from "../core/plan.ts";
 import type {
   Clock,
   EmbedOptions,
@@ -186,8 +186,8 @@ export class ChildEngine implements Engine, HealthSource {
     return this.#call("measure", null);
   }
 
-  setThreads(threads: ThreadPlan, restRatio = 0): void {
-    this.#steering = { type: "threads", threads, restRatio };
+  setThreads(threads: ThreadPlan, { restRatio = 0, yielding = false }: Partial<Manners> = {}): void {
+    this.#steering = { type: "threads", threads, restRatio, yielding };
     this.#send(this.#steering);
   }
 

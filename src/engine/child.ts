@@ -3,13 +3,14 @@ import { writeFileSync } from "node:fs";
 import { PipitError, toError } from "../core/errors.ts";
 import { ModelHost } from "./model-host.ts";
 import { PieceReports, StepReports } from "./reports.ts";
-import { askForLongerSlice } from "./time-slice.ts";
+import { Scheduling } from "./scheduling.ts";
 import type { FromChild, ToChild, WireError } from "./protocol.ts";
 
 /** If the board runs out of memory the kernel shall take this process first; the parent starts another one. */
 const OOM_SCORE_ADJUST = "500";
 
 const running = new Map<number, AbortController>();
+let scheduling: Scheduling | undefined;
 const steps = new StepReports((reports) => send({ type: "steps", steps: reports }));
 const host = new ModelHost((step) => steps.add(step));
 
@@ -53,6 +54,7 @@ process.on("message", (message: ToChild) => {
       return;
     case "threads":
       host.setThreads(message.threads, message.restRatio);
+      scheduling?.setYielding(message.yielding);
   }
 });
 // The native library may be in the middle of a batch: nothing to save here, so leave at once.
@@ -67,6 +69,6 @@ try {
 } catch {
   // Without proc the kernel chooses by size, which is also this process.
 }
-// `PIPIT_TIME_SLICE=default` leaves the kernel's own, to measure what it is good for.
-if (process.env["PIPIT_TIME_SLICE"] !== "default") await askForLongerSlice();
+// `PIPIT_SCHEDULING=default` leaves it to the kernel, to measure what ours is good for.
+if (process.env["PIPIT_SCHEDULING"] !== "default") scheduling = await Scheduling.open();
 send({ type: "up" });

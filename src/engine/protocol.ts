@@ -33,7 +33,7 @@ export type Result<Name extends CallName> = Calls[Name][1];
 export type ToChild =
   | { type: "call"; id: number; name: CallName; argument: unknown }
   | { type: "abort"; id: number }
-  | { type: "threads"; threads: ThreadPlan; restRatio: number };
+  | { type: "threads"; threads: ThreadPlan; restRatio: number; yielding: boolean };
 
 export interface WireError {
   kind: ErrorKind;

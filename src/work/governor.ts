@@ -1,7 +1,7 @@
 // The governor's loop: sample the board, ask the policy, tell the engine. It decides nothing itself. Fast while a question
 // runs, slow while the agent is idle; what it sees and decides goes to whoever listens (state topic, events, traces).
 import type { Clock, Engine, Logger, Step } from "../core/ports.ts";
-import type { Plan } from "../core/plan.ts";
+import type { Manners, Plan } from "../core/plan.ts";
 import { decideThreads } from "../core/policy.ts";
 import type { Readings, ReadingsSource } from "../core/readings.ts";
 import type { Courtesy } from "../core/route.ts";
@@ -165,7 +165,7 @@ export class Governor {
     return () => {
       this.#handedOver = false;
       this.#steps.clear();
-      this.#engine.setThreads(this.#plan.threads, this.#decision?.restRatio);
+      this.#engine.setThreads(this.#plan.threads, this.#decision?.manners);
     };
   }
 
@@ -229,10 +229,10 @@ export class Governor {
     const { threads, reason, cause } = decision;
     const moved = threads.prefill !== before.prefill || threads.decode !== before.decode;
     const news = moved || (cause === "heat") !== (this.#decision?.cause === "heat");
-    const rested = decision.restRatio !== (this.#decision?.restRatio ?? 0);
+    const mannered = !sameManners(decision.manners, this.#decision?.manners);
     this.#decision = decision;
     this.#plan = { ...this.#plan, threads, reason: this.#withShortage(reason) };
-    if ((moved || rested) && !this.#handedOver) this.#engine.setThreads(threads, decision.restRatio);
+    if ((moved || mannered) && !this.#handedOver) this.#engine.setThreads(threads, decision.manners);
     if (!news) return;
     this.#log.info({ threads, cause }, reason);
     this.#events.onPlan?.(this.#plan, decision);
@@ -241,5 +241,11 @@ export class Governor {
 
 function fixed(decision: ThreadDecision, threads: number): ThreadDecision {
   const reason = `${describeThreads({ prefill: threads, decode: threads })}: fixed by the configuration`;
-  return { ...decision, threads: { prefill: threads, decode: threads }, reason };
+  // Whether so many threads have cores to themselves was not asked.
+  const manners = { ...decision.manners, yielding: false };
+  return { ...decision, threads: { prefill: threads, decode: threads }, manners, reason };
+}
+
+function sameManners(one: Manners, other: Manners = { restRatio: 0, yielding: false }): boolean {
+  return one.restRatio === other.restRatio && one.yielding === other.yielding;
 }

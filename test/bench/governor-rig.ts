@@ -105,12 +105,12 @@ export class GovernorRig {
 
   /** Loads the model and calibrates it, unless it comes with a card. */
   static async start(
-    options: { card?: CalibrationCard | undefined; timeSlice?: "default" } = {},
+    options: { card?: CalibrationCard | undefined; scheduling?: "default" } = {},
   ): Promise<GovernorRig> {
     const rig = new GovernorRig();
-    if (options.timeSlice) process.env["PIPIT_TIME_SLICE"] = options.timeSlice;
+    if (options.scheduling) process.env["PIPIT_SCHEDULING"] = options.scheduling;
     await rig.engine.start();
-    delete process.env["PIPIT_TIME_SLICE"];
+    delete process.env["PIPIT_SCHEDULING"];
     const shape = { contextTokens: 2048, batchTokens: 64, sequences: 4 };
     await rig.engine.load({ name: "smollm2", path: modelPath(), kind: "decoder", ...shape, maxThreads: cores });
     await rig.governor.start();

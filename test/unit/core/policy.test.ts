@@ -126,10 +126,27 @@ describe("courtesy", () => {
 
   it("high leaves half of the time to neighbours that want every core, and says so", () => {
     const busy = new Life("high", TWO_CORES).during(2000, { foreignCores: 2 });
-    expect(busy.restRatio).toBe(1);
+    expect(busy.manners.restRatio).toBe(1);
     expect(busy.reason).toBe("1 thread: neighbours use 2.0 of 2 cores, and every batch rests as long as it took");
-    expect(new Life("high", TWO_CORES).during(2000, { foreignCores: 1 }).restRatio).toBe(0);
-    expect(new Life("normal", TWO_CORES).during(2000, { foreignCores: 2 }).restRatio).toBe(0);
+    expect(new Life("high", TWO_CORES).during(2000, { foreignCores: 1 }).manners.restRatio).toBe(0);
+    expect(new Life("normal", TWO_CORES).during(2000, { foreignCores: 2 }).manners.restRatio).toBe(0);
+  });
+
+  it.each([
+    [0, true],
+    [1, true],
+    [1.3, false],
+    [2, false],
+  ])("beside %d cores of neighbours on 2 the threads yield to whoever wakes up: %s", (foreignCores, yielding) => {
+    expect(new Life("normal", TWO_CORES).during(5000, { foreignCores }).manners.yielding).toBe(yielding);
+  });
+
+  it("does not yield on in the batch that a neighbour has caught on both cores", () => {
+    const life = new Life("normal", TWO_CORES);
+    expect(life.during(5000, {})).toMatchObject({ threads: { decode: 2 }, manners: { yielding: true } });
+    const caught = life.at({ foreignCores: 1 });
+    expect(caught).toMatchObject({ threads: { decode: 1 }, manners: { yielding: false } });
+    expect(life.during(3000, { foreignCores: 1 }).manners.yielding).toBe(true);
   });
 
   it("high rests between questions while somebody else is busy, and only then", () => {

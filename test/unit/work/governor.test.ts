@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { ThreadPlan } from "../../../src/core/plan.ts";
+import type { Manners, ThreadPlan } from "../../../src/core/plan.ts";
 import type { Logger } from "../../../src/core/ports.ts";
 import type { Readings } from "../../../src/core/readings.ts";
 import { Governor, type GovernorOptions } from "../../../src/work/governor.ts";
@@ -13,7 +13,7 @@ let board: Partial<Readings>;
 let reads: number;
 let watched: (number | undefined)[];
 let told: ThreadPlan[];
-let rests: (number | undefined)[];
+let manners: (Partial<Manners> | undefined)[];
 let events: string[];
 let governor: Governor;
 
@@ -23,7 +23,7 @@ beforeEach(() => {
   reads = 0;
   watched = [];
   told = [];
-  rests = [];
+  manners = [];
   events = [];
   governor = governorOf();
 });
@@ -38,7 +38,7 @@ const governorOf = (more: Partial<GovernorOptions> = {}) =>
     },
     engine: {
       status: { state: "ready", deaths: 0, pid: 4711 },
-      setThreads: (threads, restRatio) => (told.push(threads), void rests.push(restRatio)),
+      setThreads: (threads, how) => (told.push(threads), void manners.push(how)),
     },
     plan: { contextTokens: 1024, batchTokens: 64, sequences: 1, modelRung: 0, modelReason: "" },
     events: { onPlan: (plan) => void events.push(plan.reason) },
@@ -90,7 +90,7 @@ describe("the governor", () => {
     await governor.start();
     governor.forQuestion("normal");
     clock.advance(20_000);
-    expect(told).toHaveLength(2);
+    expect(told).toHaveLength(3); // two threads, and after a second that they yield
   });
 
   it("looks at once when a batch was slow", async () => {
@@ -134,11 +134,21 @@ describe("the governor", () => {
     clock.advance(250);
     const polite = governor.forQuestion("high");
     clock.advance(250);
-    expect(rests.at(-1)).toBe(1);
+    expect(manners.at(-1)).toEqual({ restRatio: 1, yielding: false });
     polite.end();
     governor.forQuestion("normal");
     clock.advance(250);
-    expect(rests.at(-1)).toBe(0);
+    expect(manners.at(-1)).toEqual({ restRatio: 0, yielding: false });
+  });
+
+  it("has the threads yield while they have cores to themselves, and says so to the engine once", async () => {
+    board = { affinityCores: 2, foreignCores: 1 };
+    await governor.start();
+    clock.advance(4000);
+    expect(manners).toEqual([undefined, { restRatio: 0, yielding: true }]);
+    board = { affinityCores: 2, foreignCores: 2 };
+    clock.advance(4000);
+    expect(manners.slice(2)).toEqual([{ restRatio: 0, yielding: false }]);
   });
 
   it("obeys a thread count of the configuration whatever the board says", async () => {
