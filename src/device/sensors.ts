@@ -93,7 +93,7 @@ export class Sensors implements ReadingsSource {
       groupMemory,
       oomKills: field(this.#files.text("proc/vmstat"), "oom_kill") ?? groupMemory?.oomKills,
       child: this.#readChild(),
-      pressure: this.#readPressure(),
+      pressure: this.#readPressure(slow.groups),
       temperatureC: slow.temperatureC,
       throttle: slow.throttle,
       frequencyRatio: slow.frequencyRatio,
@@ -142,15 +142,17 @@ export class Sensors implements ReadingsSource {
     return { rssBytes, anonymousBytes, fileBytes, majorFaultsPerSecond: this.#window.majorFaultsPerSecond };
   }
 
-  #readPressure(): Pressure | undefined {
+  /** A group that is short of memory stalls on a board that has plenty: of both, the worse one counts. */
+  #readPressure({ memory: group }: Groups): Pressure | undefined {
     const cpu = this.#files.text("proc/pressure/cpu");
-    const memory = this.#files.text("proc/pressure/memory");
-    if (cpu === undefined && memory === undefined) return undefined;
-    return defined({
-      cpuSome: average10(cpu, "some"),
-      memorySome: average10(memory, "some"),
-      memoryFull: average10(memory, "full"),
-    });
+    const memory = [this.#files.text("proc/pressure/memory")];
+    if (group?.version === 2) memory.push(this.#files.text(`${group.directories[0]}/memory.pressure`));
+    if ([cpu, ...memory].every((text) => text === undefined)) return undefined;
+    const worst = (line: "some" | "full") => {
+      const averages = memory.map((text) => average10(text, line)).filter((average) => average !== undefined);
+      return averages.length > 0 ? Math.max(...averages) : undefined;
+    };
+    return defined({ cpuSome: average10(cpu, "some"), memorySome: worst("some"), memoryFull: worst("full") });
   }
 }
 

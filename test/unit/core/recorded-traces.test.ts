@@ -31,6 +31,34 @@ describe.each(names)("over %s", (name) => {
   });
 });
 
+it("a cpuset of one core and quotas of up to one have one thread, from the first decision on", () => {
+  for (const name of ["cpuset-1", "quota-50", "quota-100"]) {
+    const limited = samplesOf(`${name}.jsonl`).filter(({ readings }) => readings.allowedCores <= 1);
+    expect(limited.length).toBeGreaterThan(10);
+    expect(new Set(limited.map(decodeOf)), name).toEqual(new Set([1]));
+  }
+});
+
+it("half a core beyond one is for reading with two threads, where the calibration says that helps", () => {
+  const limited = samplesOf("quota-150.jsonl").filter(({ readings }) => readings.allowedCores === 1.5);
+  const half = limited.slice(Math.floor(limited.length / 2));
+  expect(new Set(half.map(({ decision }) => decision.threads))).toEqual(new Set([{ prefill: 2, decode: 1 }]));
+});
+
+it("a neighbour that wakes ten times a second meets threads that yield, nearly always", () => {
+  for (const name of ["10-hz-neighbour", "10-hz-neighbour-uncalibrated"]) {
+    const samples = samplesOf(`${name}.jsonl`).slice(8);
+    const yielding = samples.filter(({ decision }) => decision.manners.yielding).length;
+    expect(yielding / samples.length, name).toBeGreaterThan(0.9);
+  }
+});
+
+it("threads beside two hogs on two cores do not yield, for they would starve, but where both share one core for seconds", () => {
+  const yielding = samplesOf("2-hogs.jsonl").filter(({ decision }) => decision.manners.yielding);
+  expect(yielding.length).toBeLessThanOrEqual(1);
+  for (const { readings } of yielding) expect(readings.foreignCores).toBeLessThan(1.1);
+});
+
 /** Neighbours use so many cores in a window that certainly shows them. */
 const BUSY_CORES = 0.8;
 const REACTION_MS = 2000;

@@ -190,6 +190,24 @@ describe("heat and pressure", () => {
   });
 });
 
+describe("stalled time of the agent's own group", () => {
+  const stalled = (board: string, group: string) =>
+    lay({
+      "proc/pressure/memory": `some avg10=${board} avg60=0 avg300=0 total=1\nfull avg10=${board} avg60=0 avg300=0 total=1\n`,
+      "proc/self/cgroup": "0::/system.slice/pipit.service\n",
+      "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+      "sys/fs/cgroup/system.slice/pipit.service/memory.pressure": `some avg10=${group} avg60=0 avg300=0 total=1\nfull avg10=${group} avg60=0 avg300=0 total=1\n`,
+    });
+
+  it.each([
+    ["0.00", "35.00", 35],
+    ["12.00", "0.00", 12],
+  ])("of %s on the board and %s in the group the worse one counts", (board, group, worst) => {
+    stalled(board, group);
+    expect(sensors.read().pressure).toEqual({ memorySome: worst, memoryFull: worst });
+  });
+});
+
 describe("on this machine", () => {
   it("a reading costs less than a millisecond of CPU", () => {
     const real = new Sensors({ sensorsRoot: "/", clock });
