@@ -95,6 +95,7 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     expect(dry.code, dry.stdout + dry.stderr).toBe(0);
     expect(dry.stderr).toContain(`+  url: ${broker}`);
     expect(dry.stderr).not.toContain(PASSWORD);
+    expect(dry.stderr).not.toContain("pipit-update/settings");
     expect(dry.stdout).toMatch(/pi-1 .*planned +pipit.yaml would change/);
     expect(canary.sh("cat /etc/pipit/pipit.yaml")).not.toContain(broker);
 
