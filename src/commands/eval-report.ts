@@ -1,6 +1,6 @@
 // The report of `pipit eval`: for the terminal, and as one HTML page with the confusion matrix and the reliability diagram
 // as SVG. The page needs no script, no network and no other file; texts in it are escaped.
-import type { Evaluation } from "../core/evaluation.ts";
+import type { Evaluation, LabelScore, PathFigures, ReliabilityBin } from "../core/evaluation.ts";
 
 export interface ReportHead {
   title: string;
@@ -21,11 +21,7 @@ export function terminalReport({ facts }: ReportHead, evaluation: Evaluation): s
     `answered      ${percent(coverage)}, ${fixed(answeredAccuracy)} of them right`,
     ...(outOfScopeAuroc === undefined ? [] : [`out of scope  ${fixed(outOfScopeAuroc)} AUROC`]),
     "",
-    `${"label".padEnd(width)}  texts  precision  recall     F1`,
-    ...evaluation.labels.map(
-      ({ label, cases: own, precision, recall, f1 }) =>
-        `${label.padEnd(width)}  ${String(own).padStart(5)}  ${fixed(precision).padStart(9)}  ${fixed(recall).padStart(6)}  ${fixed(f1).padStart(5)}`,
-    ),
+    ...labelLines(evaluation.labels, width),
     "",
     ...confusionLines(evaluation, width),
     "",
@@ -37,13 +33,29 @@ export function terminalReport({ facts }: ReportHead, evaluation: Evaluation): s
           `${threshold.toFixed(1).padStart(9)}  ${percent(coverage).padStart(8)}  ${fixed(right).padStart(13)}`,
       ),
     "",
-    "path       texts  accuracy   p50 ms   p95 ms",
-    ...evaluation.paths.map(
-      ({ by, cases: own, accuracy: right, p50Ms, p95Ms }) =>
-        `${by.padEnd(9)}  ${String(own).padStart(5)}  ${fixed(right).padStart(8)}  ${p50Ms.toFixed(1).padStart(7)}  ${p95Ms.toFixed(1).padStart(7)}`,
-    ),
+    ...pathLines(evaluation.paths),
   ];
   return `${lines.join("\n")}\n`;
+}
+
+export function labelLines(labels: readonly LabelScore[], width: number): string[] {
+  return [
+    `${"label".padEnd(width)}  texts  precision  recall     F1`,
+    ...labels.map(
+      ({ label, cases, precision, recall, f1 }) =>
+        `${label.padEnd(width)}  ${String(cases).padStart(5)}  ${fixed(precision).padStart(9)}  ${fixed(recall).padStart(6)}  ${fixed(f1).padStart(5)}`,
+    ),
+  ];
+}
+
+export function pathLines(paths: readonly PathFigures[]): string[] {
+  return [
+    "path       texts  accuracy   p50 ms   p95 ms",
+    ...paths.map(
+      ({ by, cases, accuracy, p50Ms, p95Ms }) =>
+        `${by.padEnd(9)}  ${String(cases).padStart(5)}  ${fixed(accuracy).padStart(8)}  ${p50Ms.toFixed(1).padStart(7)}  ${p95Ms.toFixed(1).padStart(7)}`,
+    ),
+  ];
 }
 
 /** Rows: right label; columns: most probable label, by the first letters of its name. */
@@ -72,6 +84,29 @@ export function htmlReport(head: ReportHead, evaluation: Evaluation): string {
     ["Answered", `${percent(coverage)} (${percent(answeredAccuracy)} of them right)`],
     ...(outOfScopeAuroc === undefined ? [] : ([["Out of scope, AUROC", fixed(outOfScopeAuroc)]] as [string, string][])),
   ];
+  return page(head, [
+    table([], [...head.facts, ...figures]),
+    `<h2>Confusion</h2>
+<p>Rows: right label; columns: most probable label.</p>`,
+    confusionSvg(evaluation),
+    `<h2>Reliability</h2>
+<p>How often answers of a given confidence were right; bars on the diagonal are honest.</p>`,
+    reliabilitySvg(evaluation.reliability),
+    `<h2>Abstaining</h2>
+<p>Share of texts answered (thin) and share of these answered right (thick), by threshold.</p>`,
+    abstentionSvg(evaluation),
+    pathTable(evaluation.paths),
+    labelTable(evaluation.labels),
+    "<h2>Mistakes</h2>",
+    table(
+      ["Text", "Right", "Answered", "Confidence"],
+      evaluation.mistakes.map(({ text, expected, best, confidence }) => [text, expected, best, fixed(confidence)]),
+    ),
+  ]);
+}
+
+/** A page that needs no script, no network and no other file. */
+export function page(head: ReportHead, parts: readonly string[]): string {
   const title = escaped(head.title);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
@@ -82,45 +117,31 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg{max-width:100%;
 @media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181b}svg text{fill:#e6e6e6}svg .axis{stroke:#999}}
 </style></head><body>
 <h1>${title}</h1>
-${table([], [...head.facts, ...figures])}
-<h2>Confusion</h2>
-<p>Rows: right label; columns: most probable label.</p>
-${confusionSvg(evaluation)}
-<h2>Reliability</h2>
-<p>How often answers of a given confidence were right; bars on the diagonal are honest.</p>
-${reliabilitySvg(evaluation)}
-<h2>Abstaining</h2>
-<p>Share of texts answered (thin) and share of these answered right (thick), by threshold.</p>
-${abstentionSvg(evaluation)}
-<h2>Paths</h2>
-${table(
-  ["Path", "Texts", "Accuracy", "p50 ms", "p95 ms"],
-  evaluation.paths.map((own) => [
-    own.by,
-    String(own.cases),
-    fixed(own.accuracy),
-    own.p50Ms.toFixed(1),
-    own.p95Ms.toFixed(1),
-  ]),
-)}
-<h2>Labels</h2>
-${table(
-  ["Label", "Texts", "Precision", "Recall", "F1"],
-  evaluation.labels.map((own) => [
-    own.label,
-    String(own.cases),
-    fixed(own.precision),
-    fixed(own.recall),
-    fixed(own.f1),
-  ]),
-)}
-<h2>Mistakes</h2>
-${table(
-  ["Text", "Right", "Answered", "Confidence"],
-  evaluation.mistakes.map(({ text, expected, best, confidence }) => [text, expected, best, fixed(confidence)]),
-)}
+${parts.join("\n")}
 </body></html>
 `;
+}
+
+export function pathTable(paths: readonly PathFigures[]): string {
+  const rows = paths.map(({ by, cases, accuracy, p50Ms, p95Ms }) => [
+    by,
+    String(cases),
+    fixed(accuracy),
+    p50Ms.toFixed(1),
+    p95Ms.toFixed(1),
+  ]);
+  return `<h2>Paths</h2>\n${table(["Path", "Texts", "Accuracy", "p50 ms", "p95 ms"], rows)}`;
+}
+
+export function labelTable(labels: readonly LabelScore[]): string {
+  const rows = labels.map(({ label, cases, precision, recall, f1 }) => [
+    label,
+    String(cases),
+    fixed(precision),
+    fixed(recall),
+    fixed(f1),
+  ]);
+  return `<h2>Labels</h2>\n${table(["Label", "Texts", "Precision", "Recall", "F1"], rows)}`;
 }
 
 function confusionSvg({ labels, confusion }: Evaluation): string {
@@ -148,8 +169,8 @@ function confusionSvg({ labels, confusion }: Evaluation): string {
   return svg(size, size, "confusion matrix", parts);
 }
 
-function reliabilitySvg({ reliability }: Evaluation): string {
-  const bars = reliability.map(({ from, to, accuracy, cases }) => {
+export function reliabilitySvg(bins: readonly ReliabilityBin[]): string {
+  const bars = bins.map(({ from, to, accuracy, cases }) => {
     if (cases === 0) return "";
     const height = 300 * accuracy;
     const what = `confidence ${from.toFixed(1)} to ${to.toFixed(1)}: ${cases} texts, ${percent(accuracy)} right`;
@@ -182,7 +203,7 @@ function svg(width: number, height: number, name: string, parts: readonly string
   return `<svg role="img" aria-label="${name}" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" fill="currentColor">${parts.join("")}</svg>`;
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const numeric = (index: number) => (index > 0 && head.length > 0 ? ' class="n"' : "");
   const top =
     head.length === 0 ? "" : `<tr>${head.map((name, index) => `<th${numeric(index)}>${name}</th>`).join("")}</tr>`;
@@ -197,10 +218,10 @@ function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (character) => names[character]!);
 }
 
-function fixed(value: number): string {
+export function fixed(value: number): string {
   return value.toFixed(3);
 }
 
-function percent(value: number): string {
+export function percent(value: number): string {
   return `${(100 * value).toFixed(1)} %`;
 }

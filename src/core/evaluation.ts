@@ -1,8 +1,16 @@
 // How good a classifier is, from answers beside what was right: accuracy, calibration, confusion, what abstaining buys,
 // whether it notices texts that are about something else, and how long it took. Pure.
 
+/** What every answer has, whether of one label or of several. */
+export interface Answer {
+  /** Which path answered. */
+  by: string;
+  latencyMs: number;
+  right: boolean;
+}
+
 /** One answered text. */
-export interface Judged {
+export interface Judged extends Omit<Answer, "right"> {
   text: string;
   /** The right label; null for a text that none of the labels fits. */
   expected: string | null;
@@ -13,9 +21,6 @@ export interface Judged {
   confidence: number;
   /** How much the text is like what the classifier knows; the confidence where it does not say. */
   similarity: number;
-  /** Which path answered. */
-  by: string;
-  latencyMs: number;
 }
 
 export interface LabelScore {
@@ -83,28 +88,28 @@ export function evaluate(judged: readonly Judged[], labels: readonly string[]): 
   const confusion = names.map((right) =>
     names.map((found) => inScope.filter(({ expected, best }) => expected === right && best === found).length),
   );
-  const scores = names.map((label, index) => labelScore(label, index, confusion));
+  const scores = names.map((label, index) => {
+    const found = sum(confusion.map((own) => own[index]!));
+    return labelScore(label, { right: confusion[index]![index]!, cases: sum(confusion[index]!), found });
+  });
   const present = scores.filter(({ cases }) => cases > 0);
   const answered = inScope.filter(({ label }) => label !== null && names.includes(label));
-  const reliability = reliabilityOf(inScope);
+  const answers = inScope.map((own) => ({ ...own, right: own.expected === own.best }));
+  const reliability = reliabilityOf(answers);
   return {
     cases: inScope.length,
     accuracy: accuracyOf(inScope),
     coverage: share(answered.length, inScope.length),
     answeredAccuracy: accuracyOf(answered),
     macroF1: share(sum(present.map(({ f1 }) => f1)), present.length),
-    calibrationError: sum(
-      reliability.map(
-        ({ cases, confidence, accuracy }) => share(cases, inScope.length) * Math.abs(confidence - accuracy),
-      ),
-    ),
+    calibrationError: calibrationErrorOf(reliability),
     labels: scores,
     confusion,
     reliability,
     abstention: abstentionCurve(inScope),
     ...(inScope.length > 0 &&
       outside.length > 0 && { outOfScopeAuroc: auroc(similarities(inScope), similarities(outside)) }),
-    paths: pathFigures(inScope),
+    paths: pathFigures(answers),
     mistakes: inScope
       .filter(({ expected, best }) => expected !== best)
       .map(({ text, expected, best, confidence }) => ({ text, expected, best, confidence })),
@@ -135,10 +140,11 @@ export function percentile(values: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(part * sorted.length) - 1))] ?? 0;
 }
 
-function labelScore(label: string, index: number, confusion: readonly number[][]): LabelScore {
-  const right = confusion[index]![index]!;
-  const cases = sum(confusion[index]!);
-  const found = sum(confusion.map((own) => own[index]!));
+/** From the texts that have the label, those that were given it, and those where both are so. */
+export function labelScore(
+  label: string,
+  { right, cases, found }: Record<"right" | "cases" | "found", number>,
+): LabelScore {
   return {
     label,
     cases,
@@ -148,13 +154,20 @@ function labelScore(label: string, index: number, confusion: readonly number[][]
   };
 }
 
-function reliabilityOf(judged: readonly Judged[]): ReliabilityBin[] {
+/** Ten bins of confidence; a confidence of 0 is in the first. */
+export function reliabilityOf(answers: readonly { confidence: number; right: boolean }[]): ReliabilityBin[] {
   return Array.from({ length: BINS }, (_, index) => {
     const [from, to] = [index / BINS, (index + 1) / BINS];
-    const own = judged.filter(({ confidence }) => (confidence > from || index === 0) && confidence <= to);
+    const own = answers.filter(({ confidence }) => (confidence > from || index === 0) && confidence <= to);
     const confidence = share(sum(own.map((one) => one.confidence)), own.length);
-    return { from, to, cases: own.length, confidence, accuracy: accuracyOf(own) };
+    return { from, to, cases: own.length, confidence, accuracy: rightOf(own) };
   });
+}
+
+/** Mean distance of confidence and accuracy over the bins, weighted by their answers. */
+export function calibrationErrorOf(bins: readonly ReliabilityBin[]): number {
+  const total = sum(bins.map(({ cases }) => cases));
+  return sum(bins.map(({ cases, confidence, accuracy }) => share(cases, total) * Math.abs(confidence - accuracy)));
 }
 
 function abstentionCurve(judged: readonly Judged[]): AbstentionPoint[] {
@@ -165,14 +178,14 @@ function abstentionCurve(judged: readonly Judged[]): AbstentionPoint[] {
   });
 }
 
-function pathFigures(judged: readonly Judged[]): PathFigures[] {
-  return [...new Set(judged.map(({ by }) => by))].sort().map((by) => {
-    const own = judged.filter((one) => one.by === by);
+export function pathFigures(answers: readonly Answer[]): PathFigures[] {
+  return [...new Set(answers.map(({ by }) => by))].sort().map((by) => {
+    const own = answers.filter((one) => one.by === by);
     const latencies = own.map(({ latencyMs }) => latencyMs);
     return {
       by,
       cases: own.length,
-      accuracy: accuracyOf(own),
+      accuracy: rightOf(own),
       p50Ms: percentile(latencies, 0.5),
       p95Ms: percentile(latencies, 0.95),
     };
@@ -181,6 +194,10 @@ function pathFigures(judged: readonly Judged[]): PathFigures[] {
 
 function similarities(judged: readonly Judged[]): number[] {
   return judged.map(({ similarity }) => similarity);
+}
+
+function rightOf(answers: readonly { right: boolean }[]): number {
+  return share(answers.filter(({ right }) => right).length, answers.length);
 }
 
 function accuracyOf(judged: readonly Judged[]): number {

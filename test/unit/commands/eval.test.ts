@@ -107,6 +107,41 @@ describe("pipit eval", () => {
     expect(page).toContain("music for the lamp shop music");
   });
 
+  it("measures texts of several labels, each label for itself", async () => {
+    const several = [
+      { text: "lamp on", labels: ["lights"], split: "examples" },
+      { text: "play music", labels: ["media"], split: "examples" },
+      { text: "lamp on and play music", labels: ["lights", "media"], split: "examples" },
+      { text: "quarterly tax report", labels: [], split: "examples" },
+      { text: "lamp on please", labels: ["lights"] },
+      { text: "music <b>", labels: ["media"] },
+    ];
+    await writeFile(file, several.map((row) => JSON.stringify(row)).join("\n"));
+    const html = join(directory, "report.html");
+    const { stdout, code } = await run(command, [file], { json: true, html });
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      cases: 2,
+      classifier: "eval, 4 examples",
+      labels: [{ label: "lights" }, { label: "media" }],
+    });
+    const page = await readFile(html, "utf8");
+    expect(page.match(/<svg/g)).toHaveLength(1);
+    expect(page).not.toMatch(/<script|src=|href=|<b>/);
+    expect((await run(command, [file])).stdout).toMatch(/exact match {3}[\d.]+\nmicro-F1/);
+  });
+
+  it("says which line is of the other kind, and which kind a classifier has", async () => {
+    await writeFile(file, '{"text": "a", "label": "x"}\n\n{"text": "b", "labels": ["x"]}\n');
+    await expect(run(command, [file])).rejects.toThrow(
+      /rows\.jsonl:3 has labels, the rows before have label: measure them apart/,
+    );
+    await writeFile(file, '{"text": "lamp", "labels": ["lights"]}\n');
+    await expect(run(command, [file], { classifier: "home" })).rejects.toThrow(
+      'classifier home gives one label: rows need "label"',
+    );
+  });
+
   it("takes the decoder's path when told to", async () => {
     const { stdout } = await run(command, [file], { json: true, path: "decoder", "per-label": "1" });
     expect(JSON.parse(stdout)).toMatchObject({ paths: [{ by: "decoder", cases: 3 }] });
