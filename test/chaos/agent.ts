@@ -54,10 +54,12 @@ export class ChaosAgent {
     return children.map(Number).find((pid) => pid > 0 && commandOf(pid).includes("engine/child"));
   }
 
-  /** The end of the log. */
+  /** What was logged beside answers, and the last answers. */
   get log(): string {
     try {
-      this.#lastWords = readFileSync(this.#logFile, "utf8").split("\n").slice(-30).join("\n");
+      const lines = readFileSync(this.#logFile, "utf8").trimEnd().split("\n");
+      const told = lines.filter((line, index) => index >= lines.length - 20 || !line.includes('"msg":"answered"'));
+      this.#lastWords = told.slice(-120).join("\n");
     } catch {
       // Stopped already, and its directory is gone.
     }

@@ -73,9 +73,9 @@ export class Asker {
   }
 
   /** Asks on and on, with at most `outstanding` unanswered, so that every trouble finds questions under way. */
-  async askUntil(over: () => boolean, outstanding: number): Promise<void> {
+  async askUntil(over: () => boolean, outstanding: number, text?: string, more?: object): Promise<void> {
     while (!over()) {
-      await this.ask();
+      await this.ask(text, more);
       await this.ledger.whenOutstanding(outstanding);
     }
   }

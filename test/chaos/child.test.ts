@@ -1,13 +1,13 @@
 // The process that holds the real model dies while it answers: killed, aborted, and taken by the kernel because a neighbour
 // in the same memory group grows without bound.
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
 import { leaveFigures, sized } from "../fixtures/figures.ts";
 import { mosquittoMissing } from "../fixtures/mosquitto.ts";
 import { expectNothingLost, times } from "./expectations.ts";
-import type { Asker } from "./asker.ts";
 import type { Tally } from "./ledger.ts";
 import { chaos, delivered, openScene, pause, progress, type Scene, settled, within } from "./scene.ts";
 
@@ -96,41 +96,37 @@ async function dieAnswering(
 ): Promise<number> {
   await asker.ask("Say hello.", { max_tokens: 8 });
   await within(120_000, "an answer before the death", asker.ledger.whenOutstanding(0));
-  for (let count = 0; count < 4; count++) await asker.ask("Tell me about the sea.", { max_tokens: 16 });
-  await pause(random.below(600));
   const { modelPid: pid } = agent;
   if (pid === undefined) throw new Error("the agent has no model process to be ended");
-  if (kind === "out of memory") await starve(pid, asker);
+  let dead = false;
+  const gone = until(() => !existsSync(`/proc/${pid}`));
+  // However fast the answers are, the death finds questions under way.
+  const asking = asker.askUntil(() => dead, 3, "Tell me about the sea.", { max_tokens: 16 });
+  await pause(random.below(600));
+  if (kind === "out of memory") await starve(gone);
   else process.kill(pid, kind);
-  await within(
-    10_000,
-    "the end of the model's process",
-    until(() => !existsSync(`/proc/${pid}`)),
-  );
+  await within(20_000, "the end of the model's process", gone);
+  dead = true;
+  expect(asker.ledger.outstanding, "questions that met the death").toBeGreaterThan(0);
   const diedMs = performance.now();
   await within(90_000, "an answer after the death", asker.ledger.whenAnswered(asker.ledger.answered + 1));
   const againMs = performance.now() - diedMs;
+  await within(90_000, "the last question asked", asking);
   await within(90_000, "the other answers", asker.ledger.whenOutstanding(0));
   return againMs;
 }
 
-/** A neighbour in the same group grows until the kernel has taken the process, which answers all the while. */
-async function starve(pid: number, asker: Asker): Promise<void> {
-  const grow = "const kept = []; setInterval(() => kept.push(Buffer.alloc(64 * 1024 * 1024, 1)), 5);";
-  const neighbour = spawn(process.execPath, ["-e", grow], { stdio: "ignore" });
-  onTestFinished(() => void neighbour.kill("SIGKILL"));
-  const gone = new Promise((resolve) => neighbour.once("exit", resolve));
-  const killed = within(
-    30_000,
-    "the kernel's OOM kill",
-    until(() => !existsSync(`/proc/${pid}`)),
-  );
-  while (existsSync(`/proc/${pid}`)) {
-    await asker.ask("Tell me about the sea.", { max_tokens: 16 });
-    await Promise.race([asker.ledger.whenOutstanding(3), killed]);
-  }
-  neighbour.kill("SIGKILL");
-  await gone;
+/** Neighbours in the same group grow until the kernel has taken the process, which answers all the while. */
+async function starve(gone: Promise<void>): Promise<void> {
+  const grow = "const kept = []; setInterval(() => kept.push(Buffer.alloc(32 * 1024 * 1024, 1)), 5);";
+  // The kernel takes the worst: one neighbour could be that, two share what is there.
+  const neighbours = [1, 2].map(() => spawn(process.execPath, ["-e", grow], { stdio: "ignore" }));
+  const end = () => neighbours.forEach((neighbour) => neighbour.kill("SIGKILL"));
+  onTestFinished(end);
+  const left = Promise.all(neighbours.map((neighbour) => once(neighbour, "exit")));
+  await within(30_000, "the kernel's OOM kill", gone);
+  end();
+  await left;
 }
 
 async function until(holds: () => boolean): Promise<void> {

@@ -13,9 +13,11 @@ chaos("recovery after SIGKILL", () => {
     await within(60_000, "the first answer", asker.ledger.whenOutstanding(0));
     const [backMs, answeringMs, loadMs]: [number[], number[], number[]] = [[], [], []];
     for (let kill = 0; kill < kills; kill++) {
-      for (let count = 0; count < 3; count++) await asker.ask("Tell me about the sea.", { max_tokens: 24 });
+      let killed = false;
+      const asking = asker.askUntil(() => killed, 2, "Tell me about the sea.", { max_tokens: 24 });
       await pause(random.below(500));
       await agent.kill();
+      killed = true;
       const online = asker.nextOnline();
       const ready = asker.nextState(({ model }) => model.state === "ready");
       const startedMs = performance.now();
@@ -24,6 +26,7 @@ chaos("recovery after SIGKILL", () => {
       await within(60_000, "an answer", asker.ledger.whenAnswered(asker.ledger.answered + 1));
       answeringMs.push(performance.now() - startedMs);
       loadMs.push((await within(60_000, "the model", ready)).model.load_ms ?? NaN);
+      await within(120_000, "the last question asked", asking);
       await within(120_000, "the other answers", asker.ledger.whenOutstanding(0));
       progress("recovery", kill + 1, kills);
     }

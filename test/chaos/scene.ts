@@ -48,7 +48,10 @@ export async function openScene({ seed = 0, ...options }: SceneOptions = {}): Pr
   endings.push(() => asker.close());
   const agent = new ChaosAgent({ brokerUrl: `mqtt://127.0.0.1:${proxy.port}`, ...options });
   endings.push(() => agent.stop());
-  onTestFailed(() => console.error(`the end of the agent's log:\n${agent.log}`));
+  onTestFailed(() => {
+    const { asked, answered, lost } = asker.ledger.tally();
+    console.error(`${asked} asked, ${answered} answered, waiting: ${lost.join(" ")}\nthe agent's log:\n${agent.log}`);
+  });
   const online = asker.nextOnline();
   agent.start();
   await within(30_000, "the agent online for the first time", online);
