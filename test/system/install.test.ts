@@ -57,6 +57,8 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     for (const unit of ["pipit.service", "pipit-check@exam.service"]) {
       expect(board.try(`systemd-analyze security --threshold=15 --no-pager ${unit}`).code, unit).toBe(0);
     }
+    const units = "pipit.service pipit-update.service pipit-revert.service pipit-check@exam.service";
+    expect(board.try(`systemd-analyze verify --man=no ${units} 2>&1`)).toMatchObject({ code: 0, stdout: "" });
     expect(board.sh("systemctl show -p MemoryMax --value pipit").trim()).toMatch(/^[1-9][0-9]+$/);
     expect(board.sh("systemctl show -p StatusText --value pipit")).toContain("smollm2");
   });
