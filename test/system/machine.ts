@@ -125,6 +125,8 @@ export class Machine {
 
   async shutdown(): Promise<void> {
     await this.#kill();
+    // Other containers may hold the mount in name spaces of their own, and then its end here writes nothing to the image.
+    for (const path of this.#mounts.slice(0, 1)) execFileSync("sync", ["-f", path]);
     this.#unmount();
   }
 
