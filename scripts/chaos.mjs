@@ -93,6 +93,7 @@ function vitest() {
   ];
   const child = spawn("npx", ["vitest", "run", ...options, ...projects, ...filters], {
     stdio: "inherit",
+    detached: true,
     env: {
       ...process.env,
       PIPIT_FIGURES: files.figures,
@@ -103,6 +104,8 @@ function vitest() {
       ...(values.minutes !== undefined && { PIPIT_SOAK_MINUTES: values.minutes }),
     },
   });
+  // A worker that outlives vitest would go on with its brokers and agents: all of them are one process group.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.kill(-child.pid, "SIGTERM"));
   return new Promise((resolve) => child.once("exit", (code) => resolve(code ?? 1)));
 }
 

@@ -166,3 +166,49 @@ describe("a disk that refuses", () => {
     expect(run.clock.pending).toBe(0);
   });
 });
+
+describe("a disk smaller than the journal's bound", () => {
+  /** Asked, answered and settled one after the other; rejects as the journal does. */
+  async function finish(run: JournalRun, from: number, to: number): Promise<void> {
+    for (let index = from; index < to; index++) {
+      const key = `f${index}`;
+      await run.journal.accept(question(key, { payload: new Uint8Array(400) }));
+      run.journal.begin(key);
+      await run.journal.answer(key, reply(key));
+      run.journal.settle(key);
+    }
+  }
+
+  test("makes room for the next question by forgetting finished ones early, and says so once", async () => {
+    const run = new JournalRun(new SimDisk(), new Random(1), "q", 16 * 2 ** 20);
+    run.disk.capacityBytes = 600 * 1024;
+    await run.start();
+    await run.journal.accept(question("slow"));
+    await finish(run, 0, 3_000);
+    expect(run.writable).toEqual([]);
+    expect(run.disk.usedBytes).toBeLessThan(run.disk.capacityBytes / 2 + 1);
+    expect(run.journal.state("f0")).toBe("unknown");
+    expect(run.journal.state("f2999")).toBe("settled");
+    expect(run.logger.lines.filter(({ message }) => message.includes("less room"))).toHaveLength(1);
+    const after = new JournalRun(run.disk.kill(), new Random(2));
+    expect((await after.journal.start()).open.map(({ question: { key } }) => key)).toEqual(["slow"]);
+    await after.journal.stop();
+  });
+
+  test("filled by others all at once: the oldest finished questions make room, what is open is kept", async () => {
+    const run = new JournalRun(new SimDisk(), new Random(1), "q", 2 ** 20);
+    await run.start();
+    await finish(run, 0, 400);
+    await run.journal.accept(question("slow"));
+    run.disk.capacityBytes = run.disk.usedBytes;
+    await expect(finish(run, 400, 500)).rejects.toEqual(UNAVAILABLE);
+    await retry(run);
+    expect(run.writable).toEqual([false, true]);
+    expect(run.journal.state("slow")).toBe("accepted");
+    await finish(run, 500, 510);
+    const after = new JournalRun(run.disk.kill(), new Random(2));
+    expect((await after.journal.start()).open.map(({ question: { key } }) => key)).toContain("slow");
+    expect(after.journal.state("f509")).toBe("settled");
+    await after.journal.stop();
+  });
+});
