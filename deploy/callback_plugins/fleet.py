@@ -52,7 +52,8 @@ class CallbackModule(CallbackBase):
         self._line(result._host.name, f"again: {result._task.get_name()}")
 
     def v2_on_file_diff(self, result):
-        found = result._result.get("diff")
+        # Some modules tell their diff also where the task wants none.
+        found = result._result.get("diff") if result._task.diff is not False else None
         text = self._get_diff(found) if found and not result._result.get("_ansible_no_log") else ""
         if text:
             self._line(result._host.name, f"would change {result._result.get('dest', '')}".rstrip())
