@@ -113,12 +113,16 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
   );
 
   it("shows a table of the fleet, and the same as JSON", async () => {
+    const row = (name: string) =>
+      new RegExp(`${name} +1.3.0 +smollm2\\S+ +active +online +\\d+\\.\\d +\\S.* MiB +\\d+ +20\\d\\d-`);
+    // A board tells what it has answered every 30 s.
+    const shown = async () => (await fleet.run("status")).stdout;
+    await expect
+      .poll(shown, { timeout: 90_000, interval: 2_000 })
+      .toSatisfy((table: string) => fleet.boards.every(({ name }) => row(name).test(table)));
     const { code, stdout } = await fleet.run("status");
     console.log(stdout);
     expect(code, stdout).toBe(0);
-    const row = (name: string) =>
-      new RegExp(`${name} +1.3.0 +smollm2\\S+ +active +online +\\d+\\.\\d +\\S.* MiB +\\d+ +20\\d\\d-`);
-    for (const { name } of fleet.boards) expect(stdout).toMatch(row(name));
     const rows = await fleet.rows("status");
     expect(rows.map(({ host, healthy, version }) => [host, healthy, version]).sort()).toEqual(
       fleet.boards.map(({ name }) => [name, true, "1.3.0"]).sort(),
