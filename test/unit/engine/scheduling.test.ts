@@ -69,7 +69,7 @@ describe("the threads of the model's process", () => {
     const [major = 0, minor = 0] = release().split(".").map(Number);
     const usualNs = seen.before[0]?.sliceNs;
     // A kernel before 6.12 knows nothing of it; one without debug information does not show it.
-    if (major * 100 + minor < 612 || usualNs == null) return;
+    if (major * 100 + minor < 612 || (usualNs ?? null) === null) return;
     expect(new Set(seen.usual.map(({ sliceNs }) => sliceNs))).toEqual(new Set([String(Number(usualNs) + 100_000)]));
   });
 
