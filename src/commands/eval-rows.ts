@@ -20,9 +20,11 @@ export function taught(rows: readonly Row[], most: unknown): ClassifierDefinitio
   const examples = rows.flatMap((row): LabelledText[] => {
     const labels = labelsOf(row);
     if (row.split !== "examples" || (labels.length === 0 && !several)) return [];
-    const counts = (labels.length === 0 ? [""] : labels).map((label) => (seen.get(label) ?? 0) + 1);
+    // Texts without a label count as a label of their own.
+    const counted = labels.length === 0 ? [""] : labels;
+    const counts = counted.map((label) => (seen.get(label) ?? 0) + 1);
     if (Math.min(...counts) > limit) return [];
-    for (const label of labels.length === 0 ? [""] : labels) seen.set(label, (seen.get(label) ?? 0) + 1);
+    for (const [index, label] of counted.entries()) seen.set(label, counts[index]!);
     return [{ text: row.text, labels: [...labels] }];
   });
   const names = [...new Set(rows.flatMap(labelsOf))];

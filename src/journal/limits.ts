@@ -22,11 +22,6 @@ const LOCK_BYTES = 4096;
 /** A settled question takes about this much on disk once its reply is dropped. */
 const FINISHED_RECORD_BYTES = 160;
 
-/** The bound, or on a disk with less left for the journal half of that: others write to it too. */
-export function boundOn(maxBytes: number, leftBytes: number): number {
-  return Math.max(MIN_JOURNAL_BYTES, Math.min(maxBytes, Math.floor(leftBytes / 2)));
-}
-
 export function journalLimits(maxBytes: number, retention: Partial<Retention> = {}): JournalLimits {
   if (!(maxBytes >= MIN_JOURNAL_BYTES)) {
     const message = `journal: max_bytes is ${maxBytes}, at least ${MIN_JOURNAL_BYTES} needed`;

@@ -14,8 +14,7 @@ import type { Frame } from "./segment.ts";
 export interface StoreOptions {
   directory: string;
   durability: "full" | "relaxed";
-  /** By what the disk has left; asked before each segment. */
-  limits: () => Promise<JournalLimits>;
+  limits: JournalLimits;
   log: SegmentLog;
   book: Book;
   clock: Clock;
@@ -41,7 +40,6 @@ export class Store {
   readonly #queue: CommitQueue<Note>;
   /** Entries with a record that is not known to be synced. */
   readonly #owed = new Set<Entry>();
-  #limits: JournalLimits | undefined;
   #running = false;
   #writable = false;
   #failure: Error | undefined;
@@ -129,10 +127,9 @@ export class Store {
     try {
       if (!this.#writable && this.#cancelRetry === undefined) await this.#open();
       if (this.#syncDue) await this.#sync();
-      if (this.#log.activeBytes >= (this.#limits?.segmentBytes ?? Infinity)) {
-        const limits = await this.#fit();
+      if (this.#log.activeBytes >= this.#options.limits.segmentBytes) {
         await this.#log.open();
-        await this.#makeRoom(limits);
+        await this.#makeRoom();
       }
     } catch (thrown) {
       await this.#fail(toError(thrown));
@@ -140,12 +137,9 @@ export class Store {
   }
 
   async #open(): Promise<void> {
-    const limits = await this.#fit();
-    // A full disk has no room to carry anything over, nor for the segment to carry it to.
-    if (isFull(this.#failure)) await this.#forgetOldest(limits);
     await this.#log.open();
     await this.#carry([...this.#owed]);
-    await this.#makeRoom(limits);
+    await this.#makeRoom();
     this.#writable = true;
     if (this.#failure === undefined) return;
     this.#failure = undefined;
@@ -167,24 +161,9 @@ export class Store {
     this.#options.onWritable?.(false);
   }
 
-  async #fit(): Promise<JournalLimits> {
-    return (this.#limits = await this.#options.limits());
-  }
-
-  /** Drops the oldest segments, and with them the memory of settled questions, up to the first that holds another. */
-  async #forgetOldest({ carryAboveBytes }: JournalLimits): Promise<void> {
-    const { book } = this.#options;
-    for (const { number } of [...this.#log.sealed]) {
-      const needed = [...book.entries()].filter(({ segment }) => segment === number);
-      if (this.#log.bytes <= carryAboveBytes || needed.some(({ phase }) => phase !== "settled")) return;
-      for (const { key } of needed) book.forget(key);
-      await this.#log.dropOldest();
-    }
-  }
-
   /** Drops old segments that nothing needs; beyond the bound also those still needed, once that is carried over. */
-  async #makeRoom(limits: JournalLimits): Promise<void> {
-    const { book } = this.#options;
+  async #makeRoom(): Promise<void> {
+    const { book, limits } = this.#options;
     for (const { number } of [...this.#log.sealed]) {
       const needed = [...book.entries()].filter((entry) => entry.segment === number);
       const tight = this.#log.sealed.length >= limits.segments || this.#log.bytes > limits.carryAboveBytes;
@@ -220,11 +199,6 @@ export class Store {
       this.#queue.kick();
     });
   }
-}
-
-function isFull(error: Error | undefined): boolean {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  return code === "ENOSPC" || code === "EDQUOT";
 }
 
 /** Notes which segment the entry needs from now on: the one with its question, then with its reply, then with its end. */

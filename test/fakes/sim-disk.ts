@@ -41,8 +41,6 @@ export class SimDisk implements Disk {
   /** Operations asked for, also those refused. */
   asked = 0;
   locked = false;
-  /** Bytes that fit on it; a write beyond them fails, after a part of it. */
-  capacityBytes = Infinity;
   #names = new Map<string, Inode>();
   #nextInode = 1;
   #dead = false;
@@ -86,14 +84,6 @@ export class SimDisk implements Disk {
     });
   }
 
-  get usedBytes(): number {
-    return [...this.#names.values()].reduce((sum, { bytes }) => sum + bytes.length, 0);
-  }
-
-  freeBytes(): Promise<number> {
-    return Promise.resolve(Math.max(0, this.capacityBytes - this.usedBytes));
-  }
-
   list(): Promise<string[]> {
     return Promise.resolve([...this.#names.keys()]);
   }
@@ -111,14 +101,7 @@ export class SimDisk implements Disk {
     });
     const inode = this.#inode(name);
     return {
-      write: (bytes, offset) =>
-        this.#do("write", (keep) => {
-          const grownBytes = Math.max(0, offset + bytes.length - inode.bytes.length);
-          const missingBytes = this.usedBytes + grownBytes - this.capacityBytes;
-          const kept = missingBytes > 0 ? Math.max(0, bytes.length - missingBytes) : bytes.length;
-          this.#write(inode, bytes.slice(0, Math.min(kept, keep ?? kept)), offset);
-          if (missingBytes > 0) throw diskError("ENOSPC");
-        }),
+      write: (bytes, offset) => this.#do("write", (keep) => this.#write(inode, bytes.slice(0, keep), offset)),
       datasync: async () => {
         if (this.hang) await this.hang;
         await this.#do("sync", () => void this.operations.push({ kind: "sync", inode: inode.id }));

@@ -45,14 +45,12 @@ export class JournalRun {
   readonly writable: boolean[] = [];
   readonly #random: Random;
   readonly #prefix: string;
-  readonly #maxBytes: number;
   #count = 0;
 
-  constructor(disk: SimDisk, random: Random, prefix = "q", maxBytes = SMALL_JOURNAL_BYTES) {
+  constructor(disk: SimDisk, random: Random, prefix = "q") {
     this.disk = disk;
     this.#random = random;
     this.#prefix = prefix;
-    this.#maxBytes = maxBytes;
     this.journal = this.#make();
   }
 
@@ -156,7 +154,7 @@ export class JournalRun {
     return new FileJournal({
       directory: "/journal",
       durability: "full",
-      maxBytes: this.#maxBytes,
+      maxBytes: SMALL_JOURNAL_BYTES,
       clock: this.clock,
       logger: this.logger,
       disk: this.disk,
