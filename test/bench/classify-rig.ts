@@ -19,6 +19,11 @@ export const dev = homeIntents("dev");
 export const names = [...new Set(dev.map(({ label }) => label))];
 const signal = new AbortController().signal;
 
+/** Each text once: repeats would come from the cache. */
+export function everyText(): string[] {
+  return [...new Set([...dev.map(({ text }) => text), ...outOfScope()])];
+}
+
 /** Which models may answer. */
 export type Path = "head" | "decoder" | "cascade";
 
@@ -74,8 +79,7 @@ export class Rig {
     const classifiers = this.#classifiers("head");
     const classifier = definition(8);
     await classifiers.classify({ classifier, text: "warming up" }, signal);
-    // Every text once: repeats would come from the cache.
-    const waiting = [...new Set([...dev.map(({ text }) => text), ...outOfScope()])];
+    const waiting = everyText();
     const count = waiting.length;
     const startedMs = performance.now();
     const worker = async () => {

@@ -7,7 +7,7 @@ import { type Bench, median, type Row } from "./bench.ts";
 import { smallBoardRows } from "./classify-small-board.ts";
 import { byDecisionContext, byLlamaServer, type PeerAnswers } from "./classify-peers.ts";
 import { drawClassify } from "./classify-picture.ts";
-import { dev, names, Rig } from "./classify-rig.ts";
+import { dev, everyText, names, Rig } from "./classify-rig.ts";
 
 type Report = (row: Row) => void;
 type Baseline = Pick<Row, "baseline" | "baseline_name">;
@@ -31,6 +31,10 @@ export const bench: Bench = {
       await headRows(rig, report, versusServer);
       await decoderRows(rig, report, raw, context);
       await busRows(report, versusServer(latency, 8));
+      await busThroughputRow(
+        report,
+        versusServer((own) => 1000 / latency(own), 8),
+      );
     } finally {
       await rig.stop();
     }
@@ -103,6 +107,33 @@ async function busRows(report: Report, baseline: Baseline): Promise<void> {
     }
     report({ case: "over MQTT: p50", measured: latency(answers), unit: "ms", target: "<= 14", ...baseline });
     report({ case: "over MQTT: accuracy", measured: accuracy(answers), unit: "" });
+  } finally {
+    await agent.stop();
+  }
+}
+
+/** Over MQTT through the head alone, each text once; the asker, its broker and the agent share the cores. */
+async function busThroughputRow(report: Report, baseline: Baseline): Promise<void> {
+  const home = { name: "home", labels: names, examples: homeIntents("examples"), decoder_margin: 0 };
+  const agent = await startAgent({
+    set: { "classify.classifiers": JSON.stringify([home]), "classify.classifier": "home" },
+    ready: "encoders",
+  });
+  try {
+    await agent.ask({ text: "warming up" }, "classify");
+    const waiting = everyText();
+    const count = waiting.length;
+    const startedMs = performance.now();
+    const asker = async (name: string) => {
+      for (let text = waiting.pop(); text !== undefined; text = waiting.pop()) {
+        const { reply } = await agent.ask({ text }, "classify", name);
+        if (reply.by !== "head")
+          throw new Error(`${JSON.stringify(text)} was answered by ${reply.by}: ${reply.status}`);
+      }
+    };
+    await Promise.all(Array.from({ length: IN_FLIGHT }, (_, index) => asker(`asker-${index}`)));
+    const measured = (count / (performance.now() - startedMs)) * 1000;
+    report({ case: `over MQTT: head, ${IN_FLIGHT} in flight`, measured, unit: "msg/s", target: ">= 150", ...baseline });
   } finally {
     await agent.stop();
   }

@@ -93,6 +93,30 @@ describe("steering between batches", () => {
     expect(clock.pending).toBe(0);
   });
 
+  test("encodes one text on every core, and leaves one core to those who bring the next ones", async () => {
+    const { llama, batches } = steering({ prefill: 4, decode: 2 });
+    const ends: (() => void)[] = [];
+    const encode = () => batches.encoding(() => new Promise<void>((resolve) => ends.push(resolve)));
+    const first = encode();
+    expect(llama.maxThreads).toBe(4);
+    const second = encode();
+    expect(llama.maxThreads).toBe(3);
+    ends.forEach((end) => end());
+    await Promise.all([first, second]);
+    void encode();
+    expect(llama.maxThreads).toBe(4);
+    batches.setThreads({ prefill: 1, decode: 1 });
+    void encode();
+    expect(llama.maxThreads).toBe(1);
+  });
+
+  test("an encoding that fails no longer counts as one under way", async () => {
+    const { llama, batches } = steering({ prefill: 2, decode: 2 });
+    await expect(batches.encoding(() => Promise.reject(new Error("no memory")))).rejects.toThrow("no memory");
+    void batches.encoding(() => Promise.resolve());
+    expect(llama.maxThreads).toBe(2);
+  });
+
   test("lets a short question go on beside a long prompt", () => {
     const { batches } = steering();
     const chosen = batches.prioritize({ items: [item(500), item(1)], size: 64 });
