@@ -55,7 +55,7 @@ export function replySize(reply: OutgoingMessage): number {
 }
 
 export class Book {
-  readonly #retention: Retention;
+  #retention: Retention;
   /** Insertion order is acceptance order for unfinished entries. */
   readonly #entries = new Map<string, Entry>();
   /** Insertion order is settling order: the front is forgotten first. */
@@ -149,6 +149,12 @@ export class Book {
     if (entry.phase === "accepted") throw wrongOrder("bury", key, "accepted");
     entry.dead = true;
     return entry;
+  }
+
+  /** More or less is remembered of settled questions from now on. */
+  retain(retention: Retention, nowMs: number): void {
+    this.#retention = retention;
+    this.#trim(nowMs);
   }
 
   /** Puts an entry read back from disk in place of what was known of its key. */

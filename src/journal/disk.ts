@@ -1,6 +1,6 @@
 // The few things the journal asks of a file system, so that tests can record them, fail them and cut the power between
 // any two. Promises of the real one: `datasync` and `syncDirectory` return when the device has confirmed.
-import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, statfs, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lockDirectory } from "./lock.ts";
@@ -18,6 +18,8 @@ export interface Disk {
   makeDirectory(directory: string): Promise<void>;
   /** Keeps every other process out until released, or until this process ends; `journal_locked` when one is in. */
   lock(directory: string): Promise<() => Promise<void>>;
+  /** What may still be written where the directory lies. */
+  freeBytes(directory: string): Promise<number>;
   list(directory: string): Promise<string[]>;
   read(directory: string, name: string): Promise<Uint8Array>;
   /** A new file; fails if it exists. */
@@ -78,6 +80,11 @@ export const nodeDisk: Disk = {
   },
 
   lock: lockDirectory,
+
+  async freeBytes(directory) {
+    const { bavail, bsize } = await statfs(directory);
+    return bavail * bsize;
+  },
 
   list: (directory) => readdir(directory),
 

@@ -16,7 +16,7 @@ import type { Entry, Retention } from "./book.ts";
 import { nodeDisk } from "./disk.ts";
 import { directoryFault } from "./directory-fault.ts";
 import type { Disk } from "./disk.ts";
-import { journalLimits } from "./limits.ts";
+import { boundOn, journalLimits } from "./limits.ts";
 import type { JournalLimits } from "./limits.ts";
 import { recordOf, startedRecordOf } from "./record.ts";
 import { recover } from "./recover.ts";
@@ -27,7 +27,7 @@ import { RETRY_MS, Store } from "./store.ts";
 export interface FileJournalOptions {
   directory: string;
   durability: "full" | "relaxed";
-  /** Bound of the directory; questions are refused with `journal_full` before it is reached. */
+  /** Bound of the directory, half of the room there where that is less; questions are refused with `journal_full` before it is reached. */
   maxBytes: number;
   clock: Clock;
   logger: Logger;
@@ -62,7 +62,7 @@ export class FileJournal implements Journal, HealthSource {
   readonly durable = true;
   readonly #options: FileJournalOptions;
   readonly #disk: Disk;
-  readonly #limits: JournalLimits;
+  #limits: JournalLimits;
   readonly #book: Book;
   readonly #log: SegmentLog;
   readonly #store: Store;
@@ -78,8 +78,8 @@ export class FileJournal implements Journal, HealthSource {
     this.#options = options;
     this.#disk = options.disk ?? nodeDisk;
     this.#limits = journalLimits(maxBytes, retention);
-    const limits = this.#limits;
-    const book = new Book(limits.retention);
+    const limits = () => this.#fit();
+    const book = new Book(this.#limits.retention);
     const salt = options.salt ?? (() => randomBytes(4).readUInt32BE());
     const log = new SegmentLog({ disk: this.#disk, directory, salt });
     this.#book = book;
@@ -218,6 +218,22 @@ export class FileJournal implements Journal, HealthSource {
     await this.#store.add(entry, record);
     this.#book.answer(entry.key, record.reply);
     this.#weigh(entry);
+  }
+
+  /** On a disk with little room less is remembered of settled questions, so that the segments they need may go. */
+  async #fit(): Promise<JournalLimits> {
+    const { directory, maxBytes, retention, clock, logger } = this.#options;
+    // A disk that does not tell is used as any: up to the bound.
+    const freeBytes = await this.#disk.freeBytes(directory).catch(() => Infinity);
+    const before = this.#limits;
+    const boundBytes = boundOn(maxBytes, this.#log.bytes + freeBytes, this.#unfinishedBytes);
+    this.#limits = journalLimits(boundBytes, retention);
+    if (boundBytes < maxBytes && before.boundBytes === maxBytes) {
+      const sentence = `journal: the disk of ${directory} has little room: fewer finished questions are remembered`;
+      logger.warn({ freeBytes, maxBytes, boundBytes }, sentence);
+    }
+    this.#book.retain(this.#limits.retention, clock.nowMs());
+    return this.#limits;
   }
 
   async #enter(): Promise<() => Promise<void>> {

@@ -5,6 +5,8 @@ import { DEFAULT_RETENTION } from "./book.ts";
 import type { Retention } from "./book.ts";
 
 export interface JournalLimits {
+  /** What the directory may take. */
+  boundBytes: number;
   /** A segment this full is followed by the next. */
   segmentBytes: number;
   /** More segments than this, or more bytes, and the oldest is carried over. */
@@ -22,6 +24,14 @@ const LOCK_BYTES = 4096;
 /** A settled question takes about this much on disk once its reply is dropped. */
 const FINISHED_RECORD_BYTES = 160;
 
+/**
+ * What of `maxBytes` the directory may take where it and what is free beside it are `roomBytes`: others write to that disk
+ * too, so half of it; but as much as what is not settled needs, which would otherwise be carried over again and again.
+ */
+export function boundOn(maxBytes: number, roomBytes: number, unfinishedBytes: number): number {
+  return Math.min(maxBytes, Math.max(MIN_JOURNAL_BYTES, Math.floor(roomBytes / 2), 2 * unfinishedBytes));
+}
+
 export function journalLimits(maxBytes: number, retention: Partial<Retention> = {}): JournalLimits {
   if (!(maxBytes >= MIN_JOURNAL_BYTES)) {
     const message = `journal: max_bytes is ${maxBytes}, at least ${MIN_JOURNAL_BYTES} needed`;
@@ -30,6 +40,7 @@ export function journalLimits(maxBytes: number, retention: Partial<Retention> = 
   const segmentBytes = Math.min(1024 * 1024, Math.floor(maxBytes / 8));
   const wanted = { ...DEFAULT_RETENTION, ...retention };
   return {
+    boundBytes: maxBytes,
     segmentBytes,
     segments: 16,
     carryAboveBytes: maxBytes - 2 * segmentBytes - LOCK_BYTES,

@@ -14,7 +14,8 @@ import type { Frame } from "./segment.ts";
 export interface StoreOptions {
   directory: string;
   durability: "full" | "relaxed";
-  limits: JournalLimits;
+  /** By the room on the disk; asked at each new segment. */
+  limits: () => Promise<JournalLimits>;
   log: SegmentLog;
   book: Book;
   clock: Clock;
@@ -40,6 +41,7 @@ export class Store {
   readonly #queue: CommitQueue<Note>;
   /** Entries with a record that is not known to be synced. */
   readonly #owed = new Set<Entry>();
+  #segmentBytes = Infinity;
   #running = false;
   #writable = false;
   #failure: Error | undefined;
@@ -127,7 +129,7 @@ export class Store {
     try {
       if (!this.#writable && this.#cancelRetry === undefined) await this.#open();
       if (this.#syncDue) await this.#sync();
-      if (this.#log.activeBytes >= this.#options.limits.segmentBytes) {
+      if (this.#log.activeBytes >= this.#segmentBytes) {
         await this.#log.open();
         await this.#makeRoom();
       }
@@ -161,9 +163,11 @@ export class Store {
     this.#options.onWritable?.(false);
   }
 
-  /** Drops old segments that nothing needs; beyond the bound also those still needed, once that is carried over. */
+  /** For a new segment: drops old ones that nothing needs; beyond the bound also those still needed, once that is carried over. */
   async #makeRoom(): Promise<void> {
-    const { book, limits } = this.#options;
+    const { book } = this.#options;
+    const limits = await this.#options.limits();
+    this.#segmentBytes = limits.segmentBytes;
     for (const { number } of [...this.#log.sealed]) {
       const needed = [...book.entries()].filter((entry) => entry.segment === number);
       const tight = this.#log.sealed.length >= limits.segments || this.#log.bytes > limits.carryAboveBytes;

@@ -1,7 +1,7 @@
 // The disk of the state directory is full for a while. Every single write that may fail is in
 // test/unit/journal/disk-faults.test.ts.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -20,14 +20,8 @@ chaos(
       "no crash, nothing acknowledged and lost, and on again when there is space",
       { timeout: 200_000 },
       async () => {
-        const disk = mkdtempSync(join(tmpdir(), "pipit-chaos-disk-"));
         // Room for the journal of all that is asked here (some 500 kB), so that only the filler makes it full.
-        execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]);
-        onTestFinished(async () => {
-          await scene?.end();
-          execFileSync("umount", [disk]);
-          rmSync(disk, { recursive: true });
-        });
+        const disk = mountDisk("2m");
         const scene = await openScene({ stateDir: disk });
         const { asker, agent } = scene;
         await asker.askAll(50, 5);
@@ -59,9 +53,40 @@ chaos(
         expectNothingLost(tally);
       },
     );
+
+    test("smaller than the journal's bound: never full, however much is asked", { timeout: 200_000 }, async () => {
+      const disk = mountDisk("1m");
+      const scene = await openScene({ stateDir: disk, env: { CHAOS_ANSWER_MS: "5" } });
+      await within(120_000, "the last question asked", scene.asker.askAll(1_500, 40));
+      const tally = await settled(scene, 60_000);
+      const { blocks, bavail, bsize } = statfsSync(disk);
+      const usedKiB = ((blocks - bavail) * bsize) / 1024;
+      leaveFigures(
+        "disk",
+        "stand-in",
+        { ...delivered(tally), "KiB of the disk": 1024, "KiB used": usedKiB },
+        { "KiB used": "<= 600" },
+      );
+      expectNothingLost(tally);
+      expect(scene.agent.log).not.toContain("takes writes again");
+      expect(scene.agent.log).toContain("little room");
+      // Half for the journal, and some pages for what else is in the directory.
+      expect(usedKiB).toBeLessThanOrEqual(600);
+    });
   },
   missing,
 );
+
+/** Gone when the test has finished, after what was started later. */
+function mountDisk(size: string): string {
+  const disk = mkdtempSync(join(tmpdir(), "pipit-chaos-disk-"));
+  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", disk]);
+  onTestFinished(() => {
+    execFileSync("umount", [disk]);
+    rmSync(disk, { recursive: true });
+  });
+  return disk;
+}
 
 /** Takes every free byte of the disk. */
 function fill(disk: string): void {

@@ -41,6 +41,8 @@ export class SimDisk implements Disk {
   /** Operations asked for, also those refused. */
   asked = 0;
   locked = false;
+  /** Bytes that fit on it; a write beyond them fails, after a part of it. */
+  capacityBytes = Infinity;
   #names = new Map<string, Inode>();
   #nextInode = 1;
   #dead = false;
@@ -60,6 +62,7 @@ export class SimDisk implements Disk {
     next.#names = this.#names;
     next.#initial = this.#initial;
     next.#nextInode = this.#nextInode;
+    next.capacityBytes = this.capacityBytes;
     return next;
   }
 
@@ -84,6 +87,14 @@ export class SimDisk implements Disk {
     });
   }
 
+  get usedBytes(): number {
+    return [...this.#names.values()].reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
+  freeBytes(): Promise<number> {
+    return Promise.resolve(Math.max(0, this.capacityBytes - this.usedBytes));
+  }
+
   list(): Promise<string[]> {
     return Promise.resolve([...this.#names.keys()]);
   }
@@ -101,7 +112,14 @@ export class SimDisk implements Disk {
     });
     const inode = this.#inode(name);
     return {
-      write: (bytes, offset) => this.#do("write", (keep) => this.#write(inode, bytes.slice(0, keep), offset)),
+      write: (bytes, offset) =>
+        this.#do("write", (keep) => {
+          const growthBytes = Math.max(0, offset + bytes.length - inode.bytes.length);
+          const missingBytes = Math.max(0, this.usedBytes + growthBytes - this.capacityBytes);
+          const fittingBytes = Math.max(0, bytes.length - missingBytes);
+          this.#write(inode, bytes.slice(0, Math.min(fittingBytes, keep ?? Infinity)), offset);
+          if (missingBytes > 0) throw diskError("ENOSPC");
+        }),
       datasync: async () => {
         if (this.hang) await this.hang;
         await this.#do("sync", () => void this.operations.push({ kind: "sync", inode: inode.id }));

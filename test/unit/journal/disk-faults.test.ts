@@ -166,3 +166,100 @@ describe("a disk that refuses", () => {
     expect(run.clock.pending).toBe(0);
   });
 });
+
+describe("a disk smaller than the journal's bound", () => {
+  const MAX_BYTES = 16 * 2 ** 20;
+
+  async function smallDisk(capacityBytes: number): Promise<JournalRun> {
+    const run = new JournalRun(new SimDisk(), new Random(1), "q", MAX_BYTES);
+    run.disk.capacityBytes = capacityBytes;
+    await run.start();
+    return run;
+  }
+
+  /** Asked, answered and settled one after the other; rejects as the journal does. */
+  async function finish(run: JournalRun, from: number, to: number): Promise<void> {
+    for (let index = from; index < to; index++) {
+      const key = `f${index}`;
+      await run.journal.accept(question(key, { payload: new Uint8Array(400) }));
+      run.journal.begin(key);
+      await run.journal.answer(key, reply(key));
+      run.journal.settle(key);
+    }
+  }
+
+  test("takes half of it, forgets the oldest finished questions early, keeps what is open, and says so once", async () => {
+    const run = await smallDisk(600 * 1024);
+    await run.journal.accept(question("slow"));
+    await finish(run, 0, 3_000);
+    expect(run.writable).toEqual([]);
+    expect(run.disk.usedBytes).toBeLessThanOrEqual(300 * 1024);
+    expect(run.journal.state("f0")).toBe("unknown");
+    expect(run.journal.state("f2900")).toBe("settled");
+    expect(run.logger.lines.filter(({ message }) => message.includes("little room"))).toHaveLength(1);
+    const after = new JournalRun(run.disk.kill(), new Random(2));
+    expect((await after.journal.start()).open.map(({ question: { key } }) => key)).toEqual(["slow"]);
+    await after.journal.stop();
+  });
+
+  test("gives way to others who fill it bit by bit, and remembers more again when they are gone", async () => {
+    const run = await smallDisk(4 * 2 ** 20);
+    let asked = 0;
+    const more = async (): Promise<void> => finish(run, asked, (asked += 500));
+    for (let round = 0; round < 6; round++) await more();
+    const usedBefore = run.disk.usedBytes;
+    expect(usedBefore).toBeGreaterThan(2 ** 20);
+    while (run.disk.capacityBytes > 700 * 1024) {
+      run.disk.capacityBytes -= 256 * 1024;
+      await more();
+    }
+    expect(run.writable).toEqual([]);
+    expect(run.disk.usedBytes).toBeLessThanOrEqual(run.disk.capacityBytes / 2);
+    const remembered = run.journal.stats.finished;
+    run.disk.capacityBytes = Infinity;
+    for (let round = 0; round < 6; round++) await more();
+    expect(run.journal.stats.finished).toBeGreaterThan(2 * remembered);
+  });
+
+  test("does not write what is open over and over when it takes more than half of the room", async () => {
+    const run = await smallDisk(8 * 2 ** 20);
+    for (let index = 0; index < 30; index++)
+      await run.journal.accept(question(`open${index}`, { payload: new Uint8Array(50_000) }));
+    run.disk.capacityBytes = run.disk.usedBytes + 2 ** 20;
+    const before = run.journal.stats.written.bytes;
+    await finish(run, 0, 1_000);
+    expect(run.writable).toEqual([]);
+    expect((run.journal.stats.written.bytes - before) / 1_000).toBeLessThan(8 * 1024);
+    expect(run.journal.stats.unfinished).toBe(30);
+  });
+
+  test("filled at once, for a while: nothing is forgotten", async () => {
+    const run = await smallDisk(4 * 2 ** 20);
+    await finish(run, 0, 1_000);
+    run.disk.capacityBytes = run.disk.usedBytes;
+    await expect(finish(run, 1_000, 1_100)).rejects.toEqual(UNAVAILABLE);
+    for (let second = 0; second < 5; second++) await retry(run);
+    expect(run.journal.state("f0")).toBe("settled");
+    run.disk.capacityBytes = 4 * 2 ** 20;
+    await retry(run);
+    expect(run.writable).toEqual([false, true]);
+    expect(run.journal.state("f0")).toBe("settled");
+  });
+
+  test("keeps its promises when the power goes at any moment", { timeout: 120_000 }, async () => {
+    const random = new Random(3);
+    const run = new JournalRun(new SimDisk(), random, "q", MAX_BYTES);
+    run.disk.capacityBytes = 300 * 1024;
+    await run.start();
+    for (let step = 0; step < 150; step++) await run.step();
+    expect(run.rejections).toEqual([]);
+    expect(run.disk.operations.filter(({ kind }) => kind === "unlink").length).toBeGreaterThan(3);
+    const cuts = run.disk.powerCuts();
+    while (cuts.forward()) {
+      if (!random.chance(0.3)) continue;
+      const after = new JournalRun(cuts.cut(random.pick([0, 0.5, 1]) ?? 0, random), random);
+      run.verify(after.journal, await after.journal.start(), cuts.done);
+      await after.journal.stop();
+    }
+  });
+});

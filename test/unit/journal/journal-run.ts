@@ -45,12 +45,14 @@ export class JournalRun {
   readonly writable: boolean[] = [];
   readonly #random: Random;
   readonly #prefix: string;
+  readonly #maxBytes: number;
   #count = 0;
 
-  constructor(disk: SimDisk, random: Random, prefix = "q") {
+  constructor(disk: SimDisk, random: Random, prefix = "q", maxBytes = SMALL_JOURNAL_BYTES) {
     this.disk = disk;
     this.#random = random;
     this.#prefix = prefix;
+    this.#maxBytes = maxBytes;
     this.journal = this.#make();
   }
 
@@ -154,7 +156,7 @@ export class JournalRun {
     return new FileJournal({
       directory: "/journal",
       durability: "full",
-      maxBytes: SMALL_JOURNAL_BYTES,
+      maxBytes: this.#maxBytes,
       clock: this.clock,
       logger: this.logger,
       disk: this.disk,
