@@ -36,7 +36,7 @@ export class FileMemoryNotes implements MemoryNotesStore {
       writeFileSync(`${this.#path}.new`, `${JSON.stringify(notes, undefined, 2)}\n`);
       renameSync(`${this.#path}.new`, this.#path);
     } catch (error) {
-      this.#log.warn({ err: toError(error) }, "what was learnt about memory was not stored");
+      this.#log.warn({ reason: toError(error).message }, "what was learnt about memory was not stored");
     }
   }
 }

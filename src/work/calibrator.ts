@@ -185,7 +185,9 @@ export class Calibrator {
     };
     this.#progress = freshProgress();
     this.#due = false;
-    await this.#options.cards.save(card).catch((error: unknown) => log.warn({ err: error }, "the card was not stored"));
+    await this.#options.cards
+      .save(card)
+      .catch((error: unknown) => log.warn({ reason: toError(error).message }, "the card was not stored"));
     log.info({ tookMs: card.tookMs, curve: card.curve }, "calibrated");
     this.#adopt(card);
     return card;

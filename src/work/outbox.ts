@@ -8,6 +8,8 @@ import type { Clock, Journal, Link, Logger } from "../core/ports.ts";
 const JOURNAL_RETRY_MS = 1000;
 /** Pause before a reply that the broker would not take for now is offered again, over its quota for instance. */
 const REFUSED_RETRY_MS = 5000;
+/** A full disk has no room for a line about each reply and attempt: one at first, then one in this time. */
+const WARN_AGAIN_MS = 60_000;
 
 export class Outbox {
   readonly #journal: Journal;
@@ -22,6 +24,10 @@ export class Outbox {
   #retries = new Set<() => void>();
   /** Cancel what is to be offered again. */
   #offers = new Set<() => void>();
+  /** Replies that the journal has not taken yet, and whether a line has told of them since they were none. */
+  #waiting = new Set<string>();
+  #told = false;
+  #warnAgainMs = -Infinity;
   #stopped = false;
   #attempts = 0;
 
@@ -92,13 +98,34 @@ export class Outbox {
       this.#attempts += 1;
       try {
         await this.#journal.answer(key, reply);
+        this.#taken(key);
         return true;
       } catch (error) {
-        this.#log.warn({ err: error, key }, "the journal does not take the reply; trying again");
+        this.#notTaken(key, error);
         if (!this.#stopped) await this.#pause();
         if (this.#stopped) return false;
       }
     }
+  }
+
+  #notTaken(key: string, error: unknown): void {
+    this.#waiting.add(key);
+    const nowMs = this.#clock.nowMs();
+    if (nowMs < this.#warnAgainMs) return;
+    this.#warnAgainMs = nowMs + WARN_AGAIN_MS;
+    this.#told = true;
+    const known = error instanceof PipitError && error.kind === "transient";
+    const why = known ? { reason: error.message } : { err: error };
+    this.#log.warn(
+      { waiting: this.#waiting.size, ...why },
+      "the journal does not take replies: tried again every second",
+    );
+  }
+
+  #taken(key: string): void {
+    if (!this.#waiting.delete(key) || this.#waiting.size > 0 || !this.#told) return;
+    this.#told = false;
+    this.#log.info({}, "the journal takes replies again");
   }
 
   #pause(): Promise<void> {
