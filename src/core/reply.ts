@@ -85,6 +85,18 @@ export function replyTo(addressee: Addressee, reply: Reply, nowMs: number): Outg
   };
 }
 
+/** In the place of a reply that cannot be sent as it is. Made of the reply itself, which outlives its question. */
+export function failedInstead(reply: OutgoingMessage, message: string): OutgoingMessage {
+  const json = reply.contentType === "application/json";
+  const { id, task } = (json ? JSON.parse(new TextDecoder().decode(reply.payload)) : {}) as { id: string; task: Task };
+  const failed = { status: "error", task, code: "failed", message } as const;
+  return {
+    ...reply,
+    payload: new TextEncoder().encode(json ? JSON.stringify(replyJson(id, failed)) : replyText(failed)),
+    userProperties: { status: failed.status, code: failed.code },
+  };
+}
+
 /**
  * A streamed piece; `seq` counts from 0, the last one has `final`. The pieces of one id join to the text of the reply. A
  * `seq` of 0 begins anew: the model's process has died, and the answer is written from the start.

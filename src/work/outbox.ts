@@ -3,6 +3,7 @@
 import { PipitError, toError } from "../core/errors.ts";
 import type { OutgoingMessage } from "../core/message.ts";
 import type { Clock, Journal, Link, Logger } from "../core/ports.ts";
+import { failedInstead } from "../core/reply.ts";
 
 /** Pause before the journal is tried again, for instance on a full disk. */
 const JOURNAL_RETRY_MS = 1000;
@@ -149,9 +150,20 @@ export class Outbox {
     this.#offers.add(cancel);
   }
 
-  async #send(key: string, reply: OutgoingMessage): Promise<void> {
+  /** What the broker takes no packet of that size for is replaced by a short reply that says so. */
+  async #publish(reply: OutgoingMessage): Promise<void> {
     try {
       await this.#link.publish(reply);
+    } catch (error) {
+      if (!(error instanceof PipitError) || error.code !== "too_large") throw error;
+      this.#log.warn({ topic: reply.topic, reason: error.message }, "the asker is told instead of answered");
+      await this.#link.publish(failedInstead(reply, `the reply cannot be sent: ${error.message}`));
+    }
+  }
+
+  async #send(key: string, reply: OutgoingMessage): Promise<void> {
+    try {
+      await this.#publish(reply);
     } catch (error) {
       if (!isLasting(error)) {
         this.#log.debug({ key, reason: toError(error).message }, "the reply waits");

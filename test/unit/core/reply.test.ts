@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { PipitError, RequestError } from "../../../src/core/errors.ts";
-import { type Addressee, errorReply, partialMessage, type Reply, replyTo } from "../../../src/core/reply.ts";
+import {
+  type Addressee,
+  errorReply,
+  failedInstead,
+  partialMessage,
+  type Reply,
+  replyTo,
+} from "../../../src/core/reply.ts";
 import { bytes, routeOf } from "../../fixtures/questions.ts";
 
 const addressee: Addressee = {
@@ -121,6 +128,21 @@ describe("a reply as a message", () => {
   test("of an error says so in user properties, for readers of any form", () => {
     const message = replyTo(addressee, errorReply(new RequestError("busy", "later"), "answer"), 0);
     expect(message.userProperties).toEqual({ status: "error", code: "busy" });
+  });
+});
+
+describe("a failure in the place of a reply", () => {
+  test.each([
+    ["json", '{"id":"q-17","status":"error","task":"classify","error":{"code":"failed","message":"too long"}}'],
+    ["text", "error: failed: too long"],
+  ] as const)("as %s keeps whom it goes to and has nothing of the answer", (replyForm, payload) => {
+    const route = routeOf({ replyForm });
+    const full = replyTo({ ...addressee, route, correlationData: bytes("c"), expiresMs: 5000 }, label, 0);
+    expect(failedInstead(full, "too long")).toEqual({
+      ...full,
+      payload: bytes(payload),
+      userProperties: { status: "error", code: "failed" },
+    });
   });
 });
 
