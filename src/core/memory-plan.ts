@@ -91,6 +91,8 @@ export const LEAST_CONTEXT_TOKENS = 256;
 const CACHE_CELL_TOKENS = 256;
 const LEAST_RESERVE_BYTES = 32 * MIB;
 const RESERVE_SHARE = 0.05;
+/** What the daemon holds for itself at the least: anonymous memory of 37 MiB with an outside broker, 41 with its own. */
+const DAEMON_BYTES = 36 * MIB;
 /** One wrong measurement (a page cache that was cold) shall not unsettle the plan. */
 const LEARNING_WEIGHT = 0.5;
 
@@ -173,15 +175,18 @@ const mib = (bytes: number) => (bytes / MIB).toFixed(0);
 
 /**
  * What the engine's process may grow to: what the kernel can give (the board's and the group's limits) with what the
- * process already holds, less a reserve (a part of it with `reserveFactor`) for the neighbours and the daemon itself. MemAvailable counts mapped files as
- * available already, so only the anonymous part of the process comes on top; a group's headroom does not.
+ * process already holds, less a reserve (a part of it with `reserveFactor`) for the neighbours. MemAvailable counts mapped
+ * files as available already, so only the anonymous part of the process comes on top; a group's headroom does not, unless
+ * the pages are charged to another group (a warm cache): then they would count twice, so the group's limit less the daemon
+ * is the most.
  */
 export function memoryBudget(readings: MemoryReadings, reserveFactor = 1): number {
   const { memoryTotalBytes, memoryAvailableBytes, groupMemory, child } = readings;
   const reserve = (total: number) => Math.max(LEAST_RESERVE_BYTES, total * RESERVE_SHARE) * reserveFactor;
   const board = memoryAvailableBytes + (child?.anonymousBytes ?? 0) - reserve(memoryTotalBytes);
   if (!groupMemory) return Math.max(0, board);
-  const group = groupMemory.headroomBytes + (child?.rssBytes ?? 0) - reserve(groupMemory.limitBytes);
+  const { headroomBytes, limitBytes } = groupMemory;
+  const group = Math.min(headroomBytes + (child?.rssBytes ?? 0), limitBytes - DAEMON_BYTES) - reserve(limitBytes);
   return Math.max(0, Math.min(board, group));
 }
 

@@ -204,6 +204,12 @@ describe("the budget", () => {
     expect(memoryBudget({ ...board, groupMemory, child }) / MIB).toBe(350 - 32);
   });
 
+  it("does not count pages of a warm cache twice: a group never has more than its limit less the daemon", () => {
+    const groupMemory = { limitBytes: 256 * MIB, headroomBytes: 100 * MIB };
+    expect(memoryBudget({ ...board, groupMemory, child }) / MIB).toBe(256 - 36 - 32);
+    expect(memoryBudget({ ...board, groupMemory, child: { ...child, rssBytes: 80 * MIB } }) / MIB).toBe(180 - 32);
+  });
+
   it("is never negative", () => {
     expect(memoryBudget({ ...board, memoryAvailableBytes: 0 })).toBe(0);
   });
