@@ -1,14 +1,12 @@
 #!/usr/bin/env node
 // The edge of the program: arguments, signals, exit codes. The only place that ends the process.
 import { parseArgs } from "node:util";
-import { setFlagsFromString } from "node:v8";
 import { type Command, type CommandContext, EXIT } from "./commands/command.ts";
 import { PipitError, toError } from "./core/errors.ts";
+import { keepHeapSmall } from "./small-heap.ts";
 import { version } from "./version.ts";
 
-// Small heaps: nothing here allocates much, and the memory belongs to the model. Before anything else is loaded.
-setFlagsFromString("--optimize-for-size");
-setFlagsFromString("--max-semi-space-size=1");
+keepHeapSmall();
 
 /** Loaded when called for: `pipit ask` need not read what `pipit run` needs. */
 const COMMANDS: Record<string, () => Promise<{ command: Command }>> = {

@@ -4,17 +4,15 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { setFlagsFromString } from "node:v8";
 import { App } from "../../dist/app.js";
 import { loadConfig } from "../../dist/config/load.js";
 import { CONFIG_OPTIONS } from "../../dist/config/outside.js";
 import { systemClock } from "../../dist/core/clock.js";
 import { PipitError } from "../../dist/core/errors.js";
 import { createLogger } from "../../dist/logger.js";
+import { keepHeapSmall } from "../../dist/small-heap.js";
 
-// The same small heap as main.ts.
-setFlagsFromString("--optimize-for-size");
-setFlagsFromString("--max-semi-space-size=1");
+keepHeapSmall();
 
 const MEMORY = { rssBytes: 1, anonymousBytes: 1, fileBytes: 0 };
 const ANSWER_MS = Number(process.env["CHAOS_ANSWER_MS"] ?? 40);
