@@ -1,6 +1,7 @@
 // The agent's side of the broker, behind the `Link` port: subscriptions, the birth and will of the availability topic, and the
 // promise that a question is acknowledged only when its handler says so. What it does not do: keep anything. A publish that
 // is not acknowledged when the link falls is rejected, and the journal's outbox repeats it.
+import { setMaxListeners } from "node:events";
 import { PipitError, toError } from "../core/errors.ts";
 import type { Health, HealthSource } from "../core/health.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
@@ -204,8 +205,10 @@ export class MqttLink implements Link, HealthSource {
         closed.removeEventListener("abort", gone);
         resolve();
       });
-      if (closed.aborted) gone();
-      else closed.addEventListener("abort", gone, { once: true });
+      if (closed.aborted) return gone();
+      // As many wait as there are messages: Node.js calls more than ten a leak.
+      setMaxListeners(0, closed);
+      closed.addEventListener("abort", gone, { once: true });
     });
   }
 }

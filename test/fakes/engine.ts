@@ -171,11 +171,17 @@ function aborted(signal: AbortSignal): PipitError {
 
 /** `work`, unless the process dies or the caller gives up first. */
 function whileAlive(work: Promise<void>, life: AbortSignal, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
+  return new Promise<void>((resolve, reject) => {
     if (life.aborted) return reject(life.reason as Error);
     if (signal?.aborted) return reject(aborted(signal));
-    life.addEventListener("abort", () => reject(life.reason as Error), { once: true });
-    signal?.addEventListener("abort", () => reject(aborted(signal)), { once: true });
-    work.then(resolve, reject);
+    const die = () => reject(life.reason as Error);
+    const giveUp = () => signal && reject(aborted(signal));
+    life.addEventListener("abort", die);
+    signal?.addEventListener("abort", giveUp);
+    const end = () => {
+      life.removeEventListener("abort", die);
+      signal?.removeEventListener("abort", giveUp);
+    };
+    work.then(resolve, reject).finally(end);
   });
 }

@@ -115,6 +115,25 @@ describe("acknowledging late", () => {
     expect(logger.lines.filter(({ level }) => level === "error")[0]?.fields["reason"]).toBe("no space left");
   });
 
+  test("holds many that the handler rejected without a word of Node.js about a leak", async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ message }: Error) => void warnings.push(message);
+    process.on("warning", onWarning);
+    cleanups.push(() => Promise.resolve(void process.off("warning", onWarning)));
+    const broker = await scripted();
+    const clock = new FakeClock();
+    const { held } = await linkTo(broker, {}, clock);
+    const peer = await broker.peers.take();
+    await peer.published(AVAILABILITY);
+    for (let id = 1; id <= 20; id += 1) peer.publish(id, ASK, `question ${id}`);
+    for (let id = 1; id <= 20; id += 1)
+      (await held.take()).reject(new PipitError("transient", "disk_full", "no space"));
+    await expect.poll(() => clock.pending).toBe(20);
+    // Node.js warns on the next turn of its loop.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings).toEqual([]);
+  });
+
   test("does not acknowledge a message of a connection that has gone", async () => {
     const broker = await scripted();
     const { held } = await linkTo(broker);
