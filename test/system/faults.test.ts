@@ -2,6 +2,7 @@
 // loop, a crash loop, a wrong configuration, the out-of-memory killer, a full disk. Each ends healthy again without a hand, or
 // failed with a status that says why.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { keepBoardFigure } from "./figures.ts";
 import { FULL } from "./level.ts";
 import { Machine, type Outcome } from "./machine.ts";
 import { whyNoBoards } from "./needs.ts";
@@ -12,6 +13,7 @@ const reason = whyNoBoards();
 const LATE_S = Number(process.env["PIPIT_BROKER_LATE_S"] ?? (FULL ? 120 : 10));
 /** By hand the unit as it is shipped (60 s); what is tested is the same. */
 const WATCHDOG = FULL ? "" : "WatchdogSec=10\\n";
+const WATCHDOG_S = FULL ? 60 : 10;
 const MIB = 2 ** 20;
 /** Together more than the space that the journal's file has already, ext4's preallocation included; one sender may have 48. */
 const QUESTIONS = 40;
@@ -37,6 +39,8 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
       `mkdir -p ${folder}; printf '[Service]\\n${WATCHDOG}${lines}\\n' >${folder}/fault.conf; systemctl daemon-reload`,
     );
   };
+  const keepSeconds = (what: string, sinceMs: number, target?: string) =>
+    keepBoardFigure(what, (performance.now() - sinceMs) / 1000, "s", target);
   const startClean = async () => {
     dropIn("");
     board.sh("systemctl restart pipit");
@@ -72,7 +76,13 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
       expect(unit("ActiveState")).toBe("active");
       expect(unit("StatusText")).toContain("waiting for the broker");
       board.sh("systemctl start mosquitto");
+      const cameMs = performance.now();
       await answers(90_000);
+      keepSeconds(
+        `broker that comes ${LATE_S} s late: golden questions answered after it came, no restart`,
+        cameMs,
+        "<= 60",
+      );
       expect(unit("NRestarts")).toBe("0");
     },
     (LATE_S + 300) * 1000,
@@ -85,12 +95,15 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     await answers(60_000);
     const since = now();
     board.sh(`kill -STOP ${child()}`);
+    const stoppedMs = performance.now();
     const asked = ask(240);
     await restarted(1, 200_000);
+    keepSeconds(`inference child stopped (SIGSTOP), WatchdogSec=${WATCHDOG_S}: restarted by the watchdog`, stoppedMs);
     const said = log(since);
     expect(said).toContain("watchdog not fed: engine: no step of");
     expect(said).toContain("Watchdog timeout");
     expect(await asked).toMatchObject({ code: 0, stdout: expect.stringContaining("Paris") });
+    keepSeconds("the question that hung there: answered after its child was stopped", stoppedMs);
   });
 
   it("is restarted by the watchdog when its event loop is blocked", async () => {
@@ -100,8 +113,10 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     await answers(60_000);
     const since = now();
     board.sh(`kill -USR2 ${unit("MainPID")}`);
+    const blockedMs = performance.now();
     await restarted(1, 120_000);
     await answers(60_000);
+    keepSeconds(`event loop blocked, WatchdogSec=${WATCHDOG_S}: restarted, golden questions answered`, blockedMs);
     expect(log(since)).toContain("Watchdog timeout");
   });
 
@@ -115,7 +130,9 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     expect(said).toContain("made to crash");
     expect(said).toMatch(/restart 3: waiting \d+ s/);
     dropIn("");
+    const goneMs = performance.now();
     await answers(120_000);
+    keepSeconds("crash loop of four restarts: golden questions answered after its cause is gone", goneMs);
   });
 
   it("fails for good, with the field's name, on a wrong configuration", async () => {
@@ -141,12 +158,17 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
       `echo $$ >${group}/cgroup.procs; echo -900 >/proc/$$/oom_score_adj; exec python3 -c '${hog}'`,
     );
     expect(await ended).toMatchObject({ code: 0 });
+    const freeMs = performance.now();
     // Its second try is answered, or refused by name while the neighbour leaves no room for the model.
     const { code, stdout, stderr } = await asked;
     console.log(`out of memory: exit ${code}, ${stdout}${stderr}`);
     if (code === 0) expect(stdout).toContain("Paris");
     else expect(stderr).toMatch(/model_unavailable/);
     await answers(120_000);
+    keepSeconds(
+      "inference child killed for memory: golden questions answered after there is room again, no restart",
+      freeMs,
+    );
     expect(child()).not.toBe(victim);
     expect([unit("MainPID"), unit("NRestarts")]).toEqual([main, "0"]);
   });
@@ -168,7 +190,9 @@ describe.skipIf(reason !== undefined)(`a board in trouble${reason ? ` (skipped: 
     );
     expect([unit("ActiveState"), unit("NRestarts")]).toEqual(["active", "0"]);
     board.sh("rm /filler /filler2");
+    const spaceMs = performance.now();
     const replies = (await replied).stdout.trim().split("\n");
+    keepSeconds(`full disk: all ${QUESTIONS} questions that waited answered after there is space`, spaceMs);
     const ids = replies.map((line) => (JSON.parse(line) as { id: string; status: string }).id);
     expect(new Set(ids).size).toBe(QUESTIONS);
     expect([unit("ActiveState"), unit("NRestarts")]).toEqual(["active", "0"]);

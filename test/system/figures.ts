@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
+import { FULL } from "./level.ts";
 
 export interface Figure {
   case: string;
@@ -23,4 +24,11 @@ export function keepFigure(bench: string, command: string, figure: Figure): void
   const rows = [...before.filter((row) => row.case !== figure.case), rounded];
   const date = new Date().toISOString().slice(0, 10);
   writeFileSync(file, `${JSON.stringify({ bench, command, machine, date, rows }, undefined, 2)}\n`);
+}
+
+/** A figure of docs/install.md, which three test files fill. */
+export function keepBoardFigure(what: string, measured: number, unit: string, target?: string): void {
+  const files = "test/system/{install,faults,power-cut}.test.ts";
+  const command = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system ${files}`;
+  keepFigure("install", command, { case: what, measured, unit, ...(target && { target }) });
 }

@@ -1,7 +1,7 @@
 // One board from the first installation to the purge, with the real model: install, answer, upgrade under load, bad releases,
 // faults, removal. The steps build on each other, as they do on a board.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { keepFigure } from "./figures.ts";
+import { keepBoardFigure } from "./figures.ts";
 import { FULL } from "./level.ts";
 import { Machine } from "./machine.ts";
 import { whyNoBoards } from "./needs.ts";
@@ -9,7 +9,6 @@ import { addToUnit, modelFile, MODEL_SHA256, ReleaseShop } from "./release.ts";
 
 const reason = whyNoBoards();
 const board = new Machine("board", 10);
-const COMMAND = `PIPIT_TEST_SYSTEM=${FULL ? "full" : "ci"} npx vitest run --project system test/system/install.test.ts`;
 const REFUSED = 1;
 const REVERTED = 3;
 
@@ -21,8 +20,6 @@ interface Status {
   detail: string;
   restarts: number;
 }
-const keep = (name: string, measured: number, unit: string, target: string) =>
-  keepFigure("install", COMMAND, { case: name, measured, unit, target });
 const status = (): Status => JSON.parse(board.sh("pipitctl status --json")) as Status;
 const examPasses = () => board.try("pipitctl exam").code === 0;
 
@@ -46,7 +43,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     board.sh("cd /root && tar -xJf pipit.tar.xz && cd release && ./install.sh </dev/null");
     const answer = board.sh("pipit ask 'What is the capital of France?'");
     const seconds = (performance.now() - startedMs) / 1000;
-    keep("copied release and model to a first answer over MQTT, offline", seconds, "s", "<= 90");
+    keepBoardFigure("copied release and model to a first answer over MQTT, offline", seconds, "s", "<= 90");
     expect(answer).toContain("Paris");
     expect(seconds).toBeLessThan(90);
     expect(status()).toMatchObject({ version: "1.0.0", service: "active", pending: false });
@@ -55,7 +52,10 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
   it("runs as its own user under every directive, at an exposure of 1.5 at most, with a memory limit from its self-test", () => {
     expect(board.sh("ps -o user= -p $(systemctl show -p MainPID --value pipit)").trim()).toBe("pipit");
     for (const unit of ["pipit.service", "pipit-check@exam.service"]) {
-      expect(board.try(`systemd-analyze security --threshold=15 --no-pager ${unit}`).code, unit).toBe(0);
+      const { code, stdout } = board.try(`systemd-analyze security --threshold=15 --no-pager ${unit}`);
+      expect(code, unit).toBe(0);
+      const exposure = Number(/Overall exposure level for .*: ([0-9.]+)/.exec(stdout)?.[1]);
+      keepBoardFigure(`exposure of ${unit}`, exposure, "of 10", "<= 1.5");
     }
     const units = "pipit.service pipit-update.service pipit-revert.service pipit-check@exam.service";
     expect(board.try(`systemd-analyze verify --man=no ${units} 2>&1`)).toMatchObject({ code: 0, stdout: "" });
@@ -91,8 +91,8 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     expect(update.code, update.stderr).toBe(0);
     expect(board.try("cat /root/lost").stdout).toBe("");
     const longestMs = Math.max(...board.sh("cat /root/times").trim().split("\n").map(Number));
-    keep(
-      `longest wait of ${stdout.trim()} questions asked during an upgrade, none lost`,
+    keepBoardFigure(
+      "questions asked one after the other during an upgrade: none lost, longest wait",
       longestMs / 1000,
       "s",
       "<= 15",
@@ -149,7 +149,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     const update = board.try("pipitctl update /root/bad.tar.xz");
     console.log(update.stderr.trim().split("\n").at(-1));
     const end = code === REVERTED ? "old release back and healthy" : "refused, nothing changed";
-    keep(`a release that ${what}: ${end}`, (performance.now() - startedMs) / 1000, "s", "<= 180");
+    keepBoardFigure(`a release that ${what}: ${end}`, (performance.now() - startedMs) / 1000, "s", "<= 180");
     expect(update.code, update.stderr).toBe(code);
     expect(performance.now() - startedMs).toBeLessThan(180_000);
     expect(status()).toMatchObject({ version: "1.1.0", service: "active", pending: false });

@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { keepBoardFigure } from "./figures.ts";
 import { FULL } from "./level.ts";
 import { Machine, until } from "./machine.ts";
 import { whyNoBoards } from "./needs.ts";
@@ -36,6 +37,7 @@ const cuts = Array.from({ length: CUTS }, (_, index): Cut => {
 describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reason})` : ""}`, () => {
   const board = new Machine("cut", 20);
   let shop: ReleaseShop;
+  let healthy = 0;
 
   beforeAll(async () => {
     shop = new ReleaseShop();
@@ -48,6 +50,8 @@ describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reaso
   }, 600_000);
 
   afterAll(async () => {
+    const what = `power cuts at ${cuts.length} points of an update: healthy after the next boot, without a hand`;
+    keepBoardFigure(what, healthy, "cuts", `${cuts.length}`);
     await board.destroy();
     shop.remove();
   }, 60_000);
@@ -78,6 +82,7 @@ describe.skipIf(reason !== undefined)(`a power cut${reason ? ` (skipped: ${reaso
     expect([before, target]).toContain(version());
     if (to === "3.0.0") expect(version()).toBe(before);
     expect(board.try("ls /var/lib/pipit-update/pending").code).not.toBe(0);
+    healthy += 1;
   });
 
   const version = () => board.sh("sed -n s/^VERSION=//p /opt/pipit/current/release.env").trim();
