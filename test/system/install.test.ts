@@ -87,7 +87,7 @@ describe.skipIf(reason !== undefined)(`one board${reason ? ` (skipped: ${reason}
     );
     const update = board.try("pipitctl update /root/next.tar.xz");
     board.sh("touch /root/enough");
-    const { stdout } = await asker;
+    console.log(`${(await asker).stdout.trim()} questions asked during the upgrade`);
     expect(update.code, update.stderr).toBe(0);
     expect(board.try("cat /root/lost").stdout).toBe("");
     const longestMs = Math.max(...board.sh("cat /root/times").trim().split("\n").map(Number));
