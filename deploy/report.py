@@ -83,7 +83,7 @@ def status(boards, as_json, folder):
     rows = [status_of(board) for board in boards]
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
-    else:
+    elif rows:
         header = ["board", "version", "model", "service", "on the bus", "tokens/s", "heat", "memory", "answered", "last answer", ""]
         table(header, [status_row(row) for row in rows])
     return 0 if rows and all(row["healthy"] for row in rows) else 1

@@ -95,8 +95,10 @@ TEXT
 }
 fail() { echo "fleet.sh: $*" >&2; exit 1; }
 wrong() { echo "fleet.sh: $*; see --help" >&2; exit 64; }
+is_json() { python3 -c 'import json, sys; json.loads(sys.argv[1])' "$1" 2>/dev/null; }
 
-json=no verbose=no mqtt='' inventory='' command='' help=no ansible=() words=() exam_options=()
+number='^[0-9]+(\.[0-9]+)?$'
+json=no verbose=no mqtt='' inventory='' limit=() command='' help=no ansible=() words=() exam_options=()
 while [ $# -gt 0 ]; do
   # What follows `exec` is the board's command.
   if [ "$command" = exec ] && [ $help = no ] && [ "$1" != --help ]; then words=("$@"); break; fi
@@ -114,11 +116,23 @@ while [ $# -gt 0 ]; do
   esac
   case $1 in
     -i | --inventory) inventory=$2 ;;
-    -l | --limit) ansible+=(--limit "$2") ;;
-    -e | --set) case $2 in *=* | "{"*) ansible+=(-e "$2") ;; *) wrong "$1 takes KEY=VALUE or a JSON object, got $2" ;; esac ;;
-    --mqtt) mqtt=$2 ;;
-    --vault-password-file) [ -r "$2" ] || wrong "--vault-password-file: cannot read $2"; ansible+=("$1" "$2") ;;
-    --min-score | --min-speed) exam_options+=("$1" "$2") ;;
+    -l | --limit) limit=(--limit "$2") ;;
+    -e | --set)
+      case $2 in
+        "{"*) is_json "$2" || wrong "$1 takes KEY=VALUE or a JSON object, got $2" ;;
+        [A-Za-z_]*=*) ;;
+        *) wrong "$1 takes KEY=VALUE or a JSON object, got $2" ;;
+      esac
+      ansible+=(-e "$2")
+      ;;
+    --mqtt) mqtt=$2; [[ $2 =~ ^(mqtts?|wss?)://. ]] || wrong "--mqtt takes an mqtt:, mqtts:, ws: or wss: URL, got $2" ;;
+    --vault-password-file)
+      [ -r "$2" ] || wrong "--vault-password-file: cannot read $2"
+      [ -s "$2" ] || wrong "--vault-password-file: $2 is empty"
+      ansible+=("$1" "$2")
+      ;;
+    --min-score) [[ $2 =~ ^(0?\.[0-9]+|[01](\.0+)?)$ ]] || wrong "$1 takes a share of right answers from 0 to 1, got $2"; exam_options+=("$1" "$2") ;;
+    --min-speed) [[ $2 =~ $number ]] || wrong "$1 takes tokens a second from 0, got $2"; exam_options+=("$1" "$2") ;;
   esac
   shift 2
 done
@@ -127,6 +141,24 @@ done
 case $command in deploy | status | rollback | exec | config | models | collect) ;; *) wrong "unknown command $command" ;; esac
 [ "$command" = models ] || [ ${#exam_options[@]} = 0 ] || wrong "${exam_options[0]} belongs to models"
 [ "$command" = status ] || [ -z "$mqtt" ] || wrong "--mqtt belongs to status"
+check_exam() { # file
+  [ -r "$1" ] || fail "no such exam: $1"
+  local fault
+  fault=$(python3 - "$1" 2>&1 <<'PYTHON'
+import json, sys
+lines = [(number, line) for number, line in enumerate(open(sys.argv[1], encoding="utf-8"), 1) if line.strip()]
+if not lines:
+    sys.exit("it asks nothing")
+for number, line in lines:
+    try:
+        task = dict(json.loads(line)).get("task")
+    except (ValueError, TypeError):
+        sys.exit(f"line {number} is no JSON object: {line.strip()[:80]}")
+    if task not in ("answer", "classify"):
+        sys.exit(f"line {number}: task must be answer or classify, got {task!r}")
+PYTHON
+  ) || fail "the exam $1: ${fault##*$'\n'}"
+}
 takes() { # least most what
   [ ${#words[@]} -ge "$1" ] && [ ${#words[@]} -le "$2" ] || wrong "$command takes $3, got ${words[*]:-nothing}"
 }
@@ -138,16 +170,42 @@ export ANSIBLE_CONFIG=${ANSIBLE_CONFIG:-$deploy/ansible.cfg}
 [ $verbose = no ] || export ANSIBLE_STDOUT_CALLBACK=default
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
-# Progress goes to standard error; what came of it is told by report.py on standard output.
+# Boards that are not in the inventory are an error here, where Ansible warns and goes on with the others.
+check_boards() {
+  export ANSIBLE_HOST_PATTERN_MISMATCH=error ANSIBLE_INVENTORY_UNPARSED_FAILED=true
+  local said name
+  said=$(ansible -i "$inventory" pipit --list-hosts ${limit[@]+"${limit[@]}"} 2>&1) || {
+    name=$(sed -n 's/.*Could not match supplied host pattern, ignoring: //p' <<<"$said")
+    case $said in
+      *"No inventory was parsed"*) fail "$inventory is no inventory: $(tr '\n' ' ' <<<"$said" | sed 's/.*YAML\. *//; s/ *The offending.*//')" ;;
+      *"leaves us with no hosts"*) fail "--limit ${limit[1]} leaves no board of $inventory" ;;
+    esac
+    [ -n "$name" ] && fail "--limit: $inventory names no board or group $name"
+    fail "$said"
+  }
+  case $said in
+    *"hosts (0)"*) fail "$inventory names no board in the group pipit: see deploy/inventory.example.yml" ;;
+  esac
+}
+# Progress goes to standard error; what came of it is told by report.py on standard output. Variables are given as KEY=VALUE.
 play() {
   command -v ansible-playbook >/dev/null || fail "ansible-playbook is missing: apt install ansible-core, or pip install ansible-core"
   book=$1
   shift
-  ansible-playbook -i "$inventory" ${ansible[@]+"${ansible[@]}"} -e "results=$results" -e upload_folder=/var/lib/pipit-upload "$@" "$deploy/$book.yml" >&2
+  check_boards
+  # As JSON, because Ansible would split KEY=VALUE at the spaces of a path.
+  python3 -c 'import json, sys; print(json.dumps(dict(word.split("=", 1) for word in sys.argv[1:])))' \
+    "results=$results" upload_folder=/var/lib/pipit-upload "$@" >"$results/.given"
+  { ansible-playbook -i "$inventory" ${limit[@]+"${limit[@]}"} ${ansible[@]+"${ansible[@]}"} -e "@$results/.given" "$deploy/$book.yml" \
+    2>&1 >&3 | tee "$results/.errors" >&2; } 3>&2
 }
 # After a play: its exit code counts when boards cannot tell it themselves.
 conclude() { # code of the play
   code=0
+  case $(cat "$results/.errors") in
+    *"no vault secrets found"*) echo "fleet.sh: the inventory has a vault: give --ask-vault-pass or --vault-password-file" >&2 ;;
+    *"Decryption failed"*) echo "fleet.sh: the vault password is not the one that the vault was made with" >&2 ;;
+  esac
   python3 "$deploy/report.py" "$command" $json "$results" || code=$?
   [ "$1" = 0 ] || [ $code = 75 ] || code=1
   exit $code
@@ -163,21 +221,21 @@ case $command in
     [ -n "$version" ] || fail "$bundle is no release: it holds no release.env with a VERSION"
     needs_rsync
     code=0
-    play deploy -e "bundle=$(realpath "$bundle")" -e "version=$version" || code=$?
+    play deploy "bundle=$(realpath "$bundle")" "version=$version" || code=$?
     conclude $code
     ;;
   rollback)
     takes 0 1 "at most one VERSION"
     code=0
-    play rollback -e "version=${words[0]:-}" || code=$?
+    play rollback "version=${words[0]:-}" || code=$?
     conclude $code
     ;;
   status)
     takes 0 0 "no argument"
+    [ -z "$mqtt" ] || [ -f "$repo/dist/main.js" ] || fail "--mqtt needs the built app: npm ci && npm run build"
     code=0
     play status || code=$?
     if [ -n "$mqtt" ]; then
-      [ -f "$repo/dist/main.js" ] || fail "--mqtt needs the built app: npm ci && npx tsc"
       # Exit 1 says that some are offline, which the table shows.
       node "$repo/dist/main.js" status --all --json --broker "$mqtt" >"$results/.mqtt" || [ -s "$results/.mqtt" ] || fail "no answer from the broker $mqtt"
     fi
@@ -203,11 +261,11 @@ case $command in
     exam=${words[1]:-}
     [ -f "$model" ] || fail "no such model file: $model"
     [ "$(head -c 4 "$model")" = GGUF ] || fail "$model is no GGUF file"
-    [ -z "$exam" ] || [ -f "$exam" ] || fail "no such exam: $exam"
+    [ -z "$exam" ] || check_exam "$exam"
     needs_rsync
     code=0
-    play models -e "model=$(realpath "$model")" -e "sha256=$(sha256sum "$model" | cut -d' ' -f1)" \
-      -e "exam='${exam:+$(realpath "$exam")}'" -e "exam_options='${exam_options[*]:-}'" || code=$?
+    play models "model=$(realpath "$model")" "sha256=$(sha256sum "$model" | cut -d' ' -f1)" \
+      "exam=${exam:+$(realpath "$exam")}" "exam_options=${exam_options[*]:-}" || code=$?
     conclude $code
     ;;
   collect)
@@ -215,7 +273,7 @@ case $command in
     folder=$(realpath -m "${words[0]:-collected}")
     mkdir -p "$folder"
     code=0
-    play collect -e "folder=$folder" || code=$?
+    play collect "folder=$folder" || code=$?
     conclude $code
     ;;
 esac

@@ -23,14 +23,20 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "fleet"
 
+    def __init__(self):
+        super().__init__()
+        self._lost = set()
+
     def _line(self, host, text):
         self._display.display(f"{time.strftime('%H:%M:%S')}  {host:<16} {text}")
 
     def v2_playbook_on_play_start(self, play):
+        self._lost.clear()
         self._display.display(f"── {play.get_name()}")
 
     def v2_runner_on_start(self, host, task):
-        if "progress" in task.tags and not context.CLIARGS.get("check"):
+        # What a task waits for is not known yet; of a board that is lost nothing more is expected.
+        if "progress" in task.tags and not context.CLIARGS.get("check") and host.name not in self._lost:
             self._line(host.name, task.get_name().split(" : ")[-1])
 
     def v2_runner_on_ok(self, result):
@@ -46,7 +52,10 @@ class CallbackModule(CallbackBase):
         self._line(result._host.name, self._reason(result))
 
     def v2_runner_on_unreachable(self, result):
-        self._line(result._host.name, f"not reachable: {str(result._result.get('msg', '')).strip()}")
+        # Told once a play.
+        if result._host.name not in self._lost:
+            self._line(result._host.name, f"not reachable: {str(result._result.get('msg', '')).strip()}")
+        self._lost.add(result._host.name)
 
     def v2_runner_retry(self, result):
         self._line(result._host.name, f"again: {result._task.get_name()}")

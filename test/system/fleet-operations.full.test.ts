@@ -96,7 +96,7 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
     expect(dry.stderr).toContain(`+  url: ${broker}`);
     expect(dry.stderr).not.toContain(PASSWORD);
     expect(dry.stderr).not.toContain("pipit-update/settings");
-    expect(dry.stdout).toMatch(/pi-1 .*planned +pipit.yaml would change/);
+    expect(dry.stdout).toMatch(/pi-1 .*planned +pipit.yaml, broker_password would change/);
     expect(canary.sh("cat /etc/pipit/pipit.yaml")).not.toContain(broker);
 
     const { code, stdout, stderr, seconds } = await fleet.run("config");
@@ -110,6 +110,7 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
 
     const again = await fleet.run("config");
     expect(again.stdout).toMatch(/pi-3 .*current +in force already/);
+    expect((await fleet.run("--dry-run", "config")).stdout).toMatch(/pi-3 .*current +in force already/);
   });
 
   it("sees health on the shared broker: every board, and one that is lost", async () => {
@@ -182,7 +183,7 @@ describe.skipIf(reason !== undefined)(`a fleet at work${reason ? ` (skipped: ${r
   });
 
   it("promotes a good model: pushed once for the site within the bandwidth limit, served to the neighbours by the relay", async () => {
-    const { file, sha256 } = await variant("better.gguf", (path) => pad(path, 128));
+    const { file, sha256 } = await variant("better model.gguf", (path) => pad(path, 128));
     const exam = fleet.file("exam.jsonl", EXAM.map((line) => JSON.stringify(line)).join("\n"));
     const limitKib = 16_384;
     fleet.vars["bandwidth_limit"] = limitKib;

@@ -13,7 +13,7 @@ import type { ReleaseShop } from "./release.ts";
 
 const REPO = resolve(import.meta.dirname, "../..");
 /** Where pip puts Ansible when the machine has none. */
-const ENVIRONMENT = join(CACHE, "ansible");
+export const ENVIRONMENT = join(CACHE, "ansible");
 const SSH =
   "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 -o ServerAliveInterval=3 -o ServerAliveCountMax=2";
 
@@ -169,7 +169,7 @@ export function keepSeconds(what: string, seconds: number, target?: string): voi
 }
 
 /** The engine of fleet.sh, in an environment of its own, from PyPI by name. */
-function installAnsible(): void {
+export function installAnsible(): void {
   if (succeeds("ansible-playbook", ["--version"]) || existsSync(join(ENVIRONMENT, "bin/ansible-playbook"))) return;
   execFileSync("python3", ["-m", "venv", ENVIRONMENT]);
   execFileSync(join(ENVIRONMENT, "bin/pip"), ["install", "--quiet", "ansible-core"], { stdio: "ignore" });

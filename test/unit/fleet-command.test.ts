@@ -16,6 +16,10 @@ describe("fleet.sh", () => {
   beforeAll(() => {
     writeFileSync(path("inventory.yml"), "pipit: {}\n");
     writeFileSync(path("text"), "hello\n");
+    writeFileSync(path("model.gguf"), "GGUF");
+    writeFileSync(path("empty"), "\n");
+    writeFileSync(path("nothing"), "");
+    writeFileSync(path("exam.jsonl"), '{"task":"answer","text":"a","expect":"b"}\n\n{"task":"sing"}\n');
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -42,6 +46,10 @@ describe("fleet.sh", () => {
     [["status", "pi-1"], "status takes no argument, got pi-1"],
     [["status", "-l"], "-l needs a value"],
     [["-e", "soak_seconds", "status"], "-e takes KEY=VALUE or a JSON object, got soak_seconds"],
+    [["-e", '{"soak_seconds": 1', "status"], '-e takes KEY=VALUE or a JSON object, got {"soak_seconds": 1'],
+    [["--mqtt", "broker", "status"], "--mqtt takes an mqtt:, mqtts:, ws: or wss: URL, got broker"],
+    [["--min-score", "7", "models", "x"], "--min-score takes a share of right answers from 0 to 1, got 7"],
+    [["--min-speed", "fast", "models", "x"], "--min-speed takes tokens a second from 0, got fast"],
     [["deploy"], "deploy takes one BUNDLE.tar.xz, got nothing"],
     [["exec"], "exec takes a command for the boards, got nothing"],
     [["--min-score", "1", "status"], "--min-score belongs to models"],
@@ -64,6 +72,14 @@ describe("fleet.sh", () => {
     [["deploy", "/no/bundle"], "no such bundle: /no/bundle"],
     [["deploy", path("text")], "is no release: it holds no release.env with a VERSION"],
     [["models", path("text")], "is no GGUF file"],
+    [["models", path("model.gguf"), "/no/exam"], "no such exam: /no/exam"],
+    [["models", path("model.gguf"), path("empty")], "empty: it asks nothing"],
+    [["models", path("model.gguf"), path("text")], "text: line 1 is no JSON object: hello"],
+    [
+      ["models", path("model.gguf"), path("exam.jsonl")],
+      "exam.jsonl: line 3: task must be answer or classify, got 'sing'",
+    ],
+    [["--vault-password-file", path("nothing"), "config"], "nothing is empty"],
     [["models", path("text"), "a", "b"], "models takes FILE.gguf and at most one EXAM.jsonl"],
   ])("refuses %j before it speaks to a board", (args, message) => {
     const { code, stderr } = run("-i", path("inventory.yml"), ...args);
