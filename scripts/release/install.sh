@@ -12,14 +12,21 @@ signers=
 start=yes
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+usage() { sed -n '2,3s/^# //p' "$0"; }
 while [ $# -gt 0 ]; do
+  case $1 in
+    --model | --signers) [ $# -ge 2 ] || { usage >&2; exit 64; } ;;
+  esac
   case $1 in
     --model) model=$2; shift 2 ;;
     --signers) signers=$2; shift 2 ;;
     --no-start) start=no; shift ;;
-    *) sed -n '2,3s/^# //p' "$0"; exit 64 ;;
+    -h | --help) usage; exit 0 ;;
+    *) printf 'install.sh: unknown option %s\n' "$1" >&2; usage >&2; exit 64 ;;
   esac
 done
+case $model in *.gguf) [ -f "$model" ] || fail "--model: no such file: $model" ;; esac
+[ -z "$signers" ] || [ -s "$signers" ] || fail "--signers: no such file, or empty: $signers"
 [ "$(id -u)" = 0 ] || fail "needs root: sudo ./install.sh"
 [ ! -e /usr/lib/pipit/bin/pipitctl ] || fail "Pipit is installed as a Debian package: use apt install ./pipit_….deb"
 [ -d /run/systemd/system ] || [ $start = no ] || fail "systemd does not run here; --no-start installs without starting"

@@ -6,7 +6,8 @@ purge=no
 case ${1:-} in
   "") ;;
   --purge) purge=yes ;;
-  *) sed -n '2s/^# //p' "$0"; exit 64 ;;
+  -h | --help) sed -n '2s/^# //p' "$0"; exit 0 ;;
+  *) printf 'uninstall.sh: unknown option %s\n' "$1" >&2; sed -n '2s/^# //p' "$0" >&2; exit 64 ;;
 esac
 [ "$(id -u)" = 0 ] || { echo "uninstall.sh: needs root: sudo ./uninstall.sh" >&2; exit 1; }
 

@@ -38,7 +38,7 @@ ${CONFIG_HELP}`,
   async run(context) {
     const file = context.positionals[0];
     if (file === undefined) throw new PipitError("config", "usage", "exam takes a file of questions; see --help");
-    const bar = { minScore: number(context, "min-score"), minTokensPerSecond: number(context, "min-speed") };
+    const bar = { minScore: number(context, "min-score", 1), minTokensPerSecond: number(context, "min-speed") };
     const questions = readExam(await readFile(file, "utf8"), file);
     try {
       const papers = await sit(context, questions, number(context, "timeout-s") * 1000);
@@ -80,10 +80,11 @@ async function answerTo(client: PipitClient, question: ExamQuestion, deadlineMs:
   }
 }
 
-function number({ values }: CommandContext, name: string): number {
+function number({ values }: CommandContext, name: string, most = Infinity): number {
   const value = Number(values[name]);
-  if (Number.isFinite(value) && value >= 0) return value;
-  throw new PipitError("config", "usage", `--${name} takes a number from 0 up, got ${String(values[name])}`);
+  if (Number.isFinite(value) && value >= 0 && value <= most) return value;
+  const bound = most === Infinity ? "up" : `to ${most}`;
+  throw new PipitError("config", "usage", `--${name} takes a number from 0 ${bound}, got ${String(values[name])}`);
 }
 
 /** `tokens_per_second` and `model` stand once and on the top level: pipitctl reads them with sed. */
