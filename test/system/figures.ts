@@ -12,6 +12,11 @@ export interface Figure {
   target?: string;
 }
 
+interface Kept {
+  machine: string;
+  rows: Figure[];
+}
+
 export function keepFigure(bench: string, command: string, figure: Figure): void {
   const rounded = { ...figure, measured: Number(figure.measured.toPrecision(3)) };
   console.log(`${figure.case}: ${rounded.measured} ${figure.unit}${figure.target ? ` (${figure.target})` : ""}`);
@@ -19,9 +24,11 @@ export function keepFigure(bench: string, command: string, figure: Figure): void
   if (!folder) return;
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${bench}.json`);
-  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { rows: Figure[] }).rows : [];
-  const machine = `${cpus()[0]?.model.trim() ?? "unknown"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
-  const rows = [...before.filter((row) => row.case !== figure.case), rounded];
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Kept) : undefined;
+  const plain = `${cpus()[0]?.model.trim() ?? "unknown"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`;
+  // What somebody wrote behind it, such as what else ran there, stays.
+  const machine = before?.machine.startsWith(plain) ? before.machine : plain;
+  const rows = [...(before?.rows ?? []).filter((row) => row.case !== figure.case), rounded];
   const date = new Date().toISOString().slice(0, 10);
   writeFileSync(file, `${JSON.stringify({ bench, command, machine, date, rows }, undefined, 2)}\n`);
 }
