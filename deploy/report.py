@@ -10,6 +10,8 @@ from pathlib import Path
 
 FINE = {"updated", "current", "planned", "promoted", "rolled back", "in force", "collected", "done"}
 MISSING = {"lost", "waiting", "busy"}
+# Ansible says the same three sentences before the one that tells what ssh met.
+SSH = re.compile(r"^(?:Data could not be sent|Failed to connect).*?\bvia ssh: |^Data could not be sent.*?over ssh: ", re.S)
 HASH = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}(\.gguf)?$")
 
 
@@ -50,6 +52,10 @@ def cell(value, text="{}"):
     return "-" if value is None else text.format(value)
 
 
+def short(detail):
+    return HASH.sub(r"\1…", SSH.sub("", detail)).split("\n")[0]
+
+
 def status_row(board):
     memory = board["memory_bytes"]
     return [
@@ -63,7 +69,7 @@ def status_row(board):
         cell(None if memory is None else memory / 2**20, "{:.0f} MiB"),
         cell(board["answered"]),
         (board["last_answer_at"] or "-")[:19],
-        "" if board["healthy"] else board["detail"].split("\n")[0][:80],
+        "" if board["healthy"] else short(board["detail"])[:80],
     ]
 
 
@@ -115,7 +121,7 @@ def main(command, as_json, folder):
     elif command == "exec":
         outputs(boards)
     elif boards:
-        table(["board", "was", "result", "detail"], [[b["host"], b.get("was", ""), b["result"], HASH.sub(r"\1…", b["detail"])] for b in boards])
+        table(["board", "was", "result", "detail"], [[b["host"], b.get("was", ""), b["result"], short(b["detail"])] for b in boards])
     results = {board["result"] for board in boards} - {"left alone"}
     return 1 if results - FINE - MISSING or not results else 75 if results & MISSING else 0
 

@@ -237,7 +237,12 @@ case $command in
     play status || code=$?
     if [ -n "$mqtt" ]; then
       # Exit 1 says that some are offline, which the table shows.
-      node "$repo/dist/main.js" status --all --json --broker "$mqtt" >"$results/.mqtt" || [ -s "$results/.mqtt" ] || fail "no answer from the broker $mqtt"
+      node "$repo/dist/main.js" status --all --json --broker "$mqtt" >"$results/.mqtt" || [ -s "$results/.mqtt" ] || {
+        # What was seen over SSH is told all the same.
+        echo "fleet.sh: no answer from the broker $mqtt" >&2
+        rm "$results/.mqtt"
+        code=1
+      }
     fi
     conclude $code
     ;;
@@ -271,7 +276,7 @@ case $command in
   collect)
     takes 0 1 "at most one FOLDER"
     folder=$(realpath -m "${words[0]:-collected}")
-    mkdir -p "$folder"
+    mkdir -p "$folder" 2>/dev/null || fail "cannot make the folder $folder"
     code=0
     play collect "folder=$folder" || code=$?
     conclude $code

@@ -84,4 +84,11 @@ describe("fleet.sh before it speaks to a board", () => {
     expect(stderr.match(/pi-1 +not reachable/g)).toHaveLength(1);
     expect(stderr).not.toContain("Check, restart");
   });
+
+  it("shows what SSH found when the broker of status --mqtt does not answer, and why a board does not", () => {
+    const { code, stdout, stderr } = run("boards.yml", "--mqtt", "mqtt://127.0.0.1:1", "status");
+    expect(code).toBe(1);
+    expect(stderr).toContain("no answer from the broker mqtt://127.0.0.1:1");
+    expect(stdout).toMatch(/pi-2 .*unreachable .* (ssh: connect to host 127.0.0.1 port 1|\[Errno 32\] Broken pipe)/);
+  });
 });
