@@ -20,8 +20,12 @@ packed=yes
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pipit-build
 
 fail() { echo "build-release: $*" >&2; exit 1; }
-usage() { sed -n '/^#   scripts/s/^# *//p' "$0" >&2; exit 64; }
+usage() { sed -n '2,6s/^# *//p; /^#   scripts/s/^# */usage: /p' "$0"; }
+wrong() { echo "build-release: $*; see --help" >&2; exit 64; }
 while [ $# -gt 0 ]; do
+  case $1 in
+    --arch | --out | --version | --key) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+  esac
   case $1 in
     --arch) arches="$arches $2"; shift 2 ;;
     --out) mkdir -p "$2"; out=$(cd "$2" && pwd); shift 2 ;;
@@ -32,10 +36,15 @@ while [ $# -gt 0 ]; do
     --fast) level=0; shift ;;
     # For tests: the signed tree, unpacked, instead of archives.
     --tree) packed=no; shift ;;
-    *) usage ;;
+    -h | --help) usage; exit 0 ;;
+    *) wrong "unknown option $1" ;;
   esac
 done
-[ -n "$arches" ] || usage
+[ -n "$arches" ] || wrong "--arch is missing"
+for arch in $arches; do
+  case $arch in arm64 | x64 | armv7) ;; *) wrong "--arch must be arm64, x64 or armv7, got $arch" ;; esac
+done
+[ -z "$key" ] || [ -r "$key" ] || fail "cannot read the key $key"
 for tool in node npm tar xz sha256sum ssh-keygen; do command -v $tool >/dev/null || fail "$tool is missing"; done
 [ "$deb" = no ] || command -v dpkg-deb >/dev/null || fail "dpkg-deb is missing (or use --no-deb)"
 [ -x "$repo/node_modules/.bin/tsc" ] || fail "run npm ci first"

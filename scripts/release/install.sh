@@ -15,7 +15,7 @@ fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 usage() { sed -n '2,3s/^# //p' "$0"; }
 while [ $# -gt 0 ]; do
   case $1 in
-    --model | --signers) [ $# -ge 2 ] || { usage >&2; exit 64; } ;;
+    --model | --signers) [ $# -ge 2 ] || { printf 'install.sh: %s needs a value\n' "$1" >&2; usage >&2; exit 64; } ;;
   esac
   case $1 in
     --model) model=$2; shift 2 ;;
