@@ -8,6 +8,57 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const folder = join(root, "docs/figures");
 
+const HEAD = ["Case", "Measured", "Target", "Compared with"];
+/** The rows of the README, by page. */
+const HEADLINES = [
+  [
+    "main-job",
+    [
+      "tokens/s over MQTT",
+      "published to received, minus engine, p50",
+      "1 hog: over MQTT / best fixed",
+      "1 hog: over MQTT / node-llama-cpp's default",
+      "idle: CPU of the whole agent",
+      "idle: RSS of the parent",
+    ],
+  ],
+  [
+    "classification",
+    [
+      "head, 8 examples a label: accuracy",
+      "cascade, 8 examples a label: accuracy",
+      "decoder, 8 examples a label: accuracy",
+      "over MQTT: p50",
+      "over MQTT: head, 8 in flight",
+      "encoder alone in 256 MiB: PSS",
+    ],
+  ],
+  [
+    "governor",
+    [
+      "idle, decode: governed / best fixed",
+      "2 hogs, decode: governed / best fixed",
+      "hog appears, as calibrated: longest step after the first slow one",
+      "1 s on, 1 s off, as calibrated: governed / oracle",
+    ],
+  ],
+  ["memory", ["memory group of 384 MiB: questions lost", "memory group of 384 MiB: kills of the daemon"]],
+  [
+    "install",
+    [
+      "copied release and model to a first answer over MQTT, offline",
+      "power cuts at 60 points of an update: healthy after the next boot, without a hand",
+    ],
+  ],
+  [
+    "fleet",
+    [
+      "good release to 10 boards with one command",
+      "release that answers wrong: reverted at the canary of 10, the run has ended",
+    ],
+  ],
+];
+
 const figures = existsSync(folder)
   ? readdirSync(folder)
       .filter((name) => name.endsWith(".json"))
@@ -17,23 +68,37 @@ const figures = existsSync(folder)
         page: `docs/${name.replace(/\.json$/, ".md")}`,
       }))
   : [];
-const benches = figures.filter(({ rows }) => rows).map((bench) => (hasPage(bench) ? brief(bench) : table(bench)));
-write("README.md", "figures", benches.length === 0 ? "" : `\n## Measured\n\n${benches.join("\n")}\n`);
+write("README.md", "figures", `\n${headlines()}\n`);
 for (const bench of figures.filter(hasPage)) write(bench.page, "figures", `\n${table(bench)}\n`);
 // SECURITY.md has a table of the readers that are fuzzed.
 const runs = figures.flatMap(({ runs = [] }) => runs).filter(({ run }) => run !== "fuzz");
 write("docs/reliability.md", "chaos", runs.length === 0 ? "" : `\n${chaosTable(runs)}\n`);
 
-/** `docs/figures/NAME.json` with many rows has a page of its own, `docs/NAME.md`, with the two comments in it. */
+/** Every file of rows has a page of its own, `docs/NAME.md`, with the two comments in it. */
 function hasPage({ rows, page }) {
+  if (!rows) return false;
   const file = join(root, page);
-  return rows && existsSync(file) && readFileSync(file, "utf8").includes("<!-- figures:");
+  if (existsSync(file) && readFileSync(file, "utf8").includes("<!-- figures:")) return true;
+  throw new Error(
+    `${page} has no place for the figures of ${page.replace("docs/", "docs/figures/").replace(".md", ".json")}`,
+  );
 }
 
-/** What is held to a target. */
-function brief(bench) {
-  const rows = bench.rows.filter(({ target }) => target !== undefined);
-  return `${table({ ...bench, rows })}\nAll rows, and how it works: [${bench.page}](${bench.page})\n`;
+/** What the README says of each page, in the order of `HEADLINES`. */
+function headlines() {
+  const lines = HEADLINES.flatMap(([name, cases]) => {
+    const bench = figures.find(({ page }) => page === `docs/${name}.md`);
+    return cases.map((wanted, index) => {
+      const found = bench?.rows.find((one) => one.case === wanted);
+      if (found === undefined) throw new Error(`docs/figures/${name}.json has no row ${JSON.stringify(wanted)}`);
+      return [...cellsOf(found), index === 0 ? `[${name}](docs/${name}.md)` : ""];
+    });
+  });
+  const head = [row([...HEAD, "All rows"]), row(["---", "---", "---", "---", "---"])];
+  const machines = [...new Set(figures.filter(hasPage).map(({ machine }) => machine.split(",", 3).join(",")))].join(
+    "; ",
+  );
+  return `On ${machines}; a figure that missed its target stands here as well.\n\n${[...head, ...lines.map(row)].join("\n")}\n`;
 }
 
 /** Puts the section between `<!-- mark: … -->` and `<!-- /mark -->`. */
@@ -55,7 +120,13 @@ function chaosTable(runs) {
       const target = targets[phrase] === undefined ? "" : ` (target ${targets[phrase]})`;
       return missed.includes(phrase) ? `**missed: ${phrase} ${value}${target}**` : `${phrase} ${value}${target}`;
     });
-    return row([run, test, engine, `${passed ? "" : "**failed**; "}${found.join(" · ")}`, `${size}, seed ${seed}, ${date}`]);
+    return row([
+      run,
+      test,
+      engine,
+      `${passed ? "" : "**failed**; "}${found.join(" · ")}`,
+      `${size}, seed ${seed}, ${date}`,
+    ]);
   });
   const head = [row(["Run", "What", "Engine", "Found", "Form"]), row(["---", "---", "---", "---", "---"])];
   const machines = [...new Set(runs.map(({ machine }) => machine))].join("; ");
@@ -63,11 +134,12 @@ function chaosTable(runs) {
 }
 
 function table({ bench, command = `npm run bench -- ${bench}`, machine, date, rows }) {
-  const lines = rows.map(({ case: name, measured, unit, target, baseline, baseline_name: against }) =>
-    row([name, `${number(measured)} ${unit}`, target ?? "", compared(baseline, against)]),
-  );
-  const head = [row(["Case", "Measured", "Target", "Compared with"]), row(["---", "---", "---", "---"])];
-  return `\`${command}\`, ${date}, ${machine}:\n\n${[...head, ...lines].join("\n")}\n`;
+  const head = [row(HEAD), row(["---", "---", "---", "---"])];
+  return `\`${command}\`, ${date}, ${machine}:\n\n${[...head, ...rows.map((one) => row(cellsOf(one)))].join("\n")}\n`;
+}
+
+function cellsOf({ case: name, measured, unit, target, baseline, baseline_name: against }) {
+  return [name, `${number(measured)} ${unit}`.trim(), target ?? "", compared(baseline, against)];
 }
 
 function compared(value, name = "") {

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
-import type { Example } from "../../src/core/route.ts";
+import { labelCandidates, labelPage, type LabelPrompt } from "../../src/core/label-prompt.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface PeerAnswers {
@@ -15,33 +15,29 @@ export interface PeerAnswers {
 
 const START_MS = 60_000;
 
-/** llama-server with the examples as earlier turns and a grammar that allows nothing but labels: its best case. */
+/** How llama-server is shown the examples: as earlier turns of a chat, or on the page that our decoder is scored on. */
+export type Showing = "chat" | "page";
+
+/** llama-server with a grammar that allows nothing but labels. */
 export async function byLlamaServer(
   program: string,
   model: string,
-  names: readonly string[],
-  examples: readonly Example[],
+  showing: Showing,
+  prompt: LabelPrompt,
   texts: readonly string[],
 ): Promise<PeerAnswers> {
   const port = await freePort();
   const args = ["-m", model, "--port", String(port), "-t", "2", "-c", "4096", "-np", "1", "--no-webui"];
   const server = spawn(program, args, { stdio: "ignore" });
   const ended = once(server, "exit");
+  const names = prompt.labels.map(({ name }) => name);
   try {
     const url = `http://127.0.0.1:${port}`;
     await untilHealthy(url);
-    const system = `Classify each message. Answer with one label and nothing else. Labels: ${names.join(", ")}.`;
-    const shown = examples.flatMap(({ text, label }) => [
-      { role: "user", content: text },
-      { role: "assistant", content: label },
-    ]);
-    const grammar = `root ::= ${names.map((name) => JSON.stringify(name)).join(" | ")}`;
+    const write = showing === "chat" ? asChat(url, prompt) : asPage(url, prompt);
     const ask = async (text: string) => {
-      const messages = [{ role: "system", content: system }, ...shown, { role: "user", content: text }];
-      const body = JSON.stringify({ messages, temperature: 0, max_tokens: 8, cache_prompt: true, grammar });
-      const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", body });
-      const { choices } = (await response.json()) as { choices: { message: { content: string } }[] };
-      return names.find((name) => name === choices[0]?.message.content.trim());
+      const written = (await write(text)).trim();
+      return names.find((name) => name === written);
     };
     await ask("warming up");
     return await timed(texts, ask);
@@ -49,6 +45,37 @@ export async function byLlamaServer(
     server.kill("SIGTERM");
     await ended;
   }
+}
+
+const GREEDY = { temperature: 0, max_tokens: 8, cache_prompt: true };
+
+function asChat(url: string, { labels, examples }: LabelPrompt): (text: string) => Promise<string> {
+  const names = labels.map(({ name }) => name);
+  const system = `Classify each message. Answer with one label and nothing else. Labels: ${names.join(", ")}.`;
+  const shown = examples.flatMap(({ text, label }) => [
+    { role: "user", content: text },
+    { role: "assistant", content: label },
+  ]);
+  const grammar = `root ::= ${names.map((name) => JSON.stringify(name)).join(" | ")}`;
+  return async (text) => {
+    const messages = [{ role: "system", content: system }, ...shown, { role: "user", content: text }];
+    const body = JSON.stringify({ messages, grammar, ...GREEDY });
+    const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", body });
+    const { choices } = (await response.json()) as { choices: { message: { content: string } }[] };
+    return choices[0]?.message.content ?? "";
+  };
+}
+
+function asPage(url: string, prompt: LabelPrompt): (text: string) => Promise<string> {
+  const grammar = `root ::= ${labelCandidates(prompt.labels)
+    .map((candidate) => JSON.stringify(candidate))
+    .join(" | ")}`;
+  return async (text) => {
+    const body = JSON.stringify({ prompt: labelPage(prompt, text), grammar, ...GREEDY });
+    const response = await fetch(`${url}/v1/completions`, { method: "POST", body });
+    const { choices } = (await response.json()) as { choices: { text: string }[] };
+    return choices[0]?.text ?? "";
+  };
 }
 
 export async function byDecisionContext(

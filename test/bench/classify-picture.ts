@@ -14,7 +14,18 @@ interface Point {
   accuracy: number | undefined;
   ms: number | undefined;
   colour: string;
+  /** Where its words stand, so that those of neighbours keep apart. */
+  side: Side;
 }
+
+type Side = "above" | "below" | "left" | "right";
+
+const SIDES = {
+  above: { dx: 0, dy: -10, anchor: "start" },
+  below: { dx: 0, dy: 20, anchor: "start" },
+  left: { dx: -10, dy: 4, anchor: "end" },
+  right: { dx: 10, dy: 4, anchor: "start" },
+} as const;
 
 export function drawClassify({ rows, machine, date }: Results): string {
   const row = (name: string): Row | undefined => rows.find((one) => one.case === name);
@@ -22,13 +33,28 @@ export function drawClassify({ rows, machine, date }: Results): string {
   const [decoder, decoderMs] = [row("decoder, 8 examples a label: accuracy"), row("decoder: engine p50")];
   const [bus, busMs] = [row("over MQTT: accuracy"), row("over MQTT: p50")];
   const [context, contextMs] = [row("decision context of node-llama-cpp"), row("decision context: p50")];
+  const ofServer = "llama-server, grammar, 8 examples a label";
+  const [server, serverMs] = [row(`${ofServer}: accuracy`), row(`${ofServer}: p50`)];
   const points: Point[] = [
-    { name: "head, in the engine", accuracy: head?.measured, ms: headMs?.measured, colour: OURS },
-    { name: "head, over MQTT", accuracy: bus?.measured, ms: busMs?.measured, colour: OURS },
-    { name: "decoder path", accuracy: decoder?.measured, ms: decoderMs?.measured, colour: OURS },
-    { name: "raw label scores", accuracy: decoder?.baseline, ms: decoderMs?.baseline, colour: OTHERS },
-    { name: "llama-server, grammar", accuracy: head?.baseline, ms: headMs?.baseline, colour: OTHERS },
-    { name: "decision context", accuracy: context?.measured, ms: contextMs?.measured, colour: OTHERS },
+    { name: "head, in the engine", accuracy: head?.measured, ms: headMs?.measured, colour: OURS, side: "below" },
+    { name: "head, over MQTT", accuracy: bus?.measured, ms: busMs?.measured, colour: OURS, side: "above" },
+    { name: "decoder path", accuracy: decoder?.measured, ms: decoderMs?.measured, colour: OURS, side: "right" },
+    { name: "raw label scores", accuracy: decoder?.baseline, ms: decoderMs?.baseline, colour: OTHERS, side: "left" },
+    {
+      name: "llama-server, same page",
+      accuracy: server?.measured,
+      ms: serverMs?.measured,
+      colour: OTHERS,
+      side: "right",
+    },
+    {
+      name: "llama-server, as a chat",
+      accuracy: server?.baseline,
+      ms: serverMs?.baseline,
+      colour: OTHERS,
+      side: "right",
+    },
+    { name: "decision context", accuracy: context?.measured, ms: contextMs?.measured, colour: OTHERS, side: "above" },
   ];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" fill="#1f2328">`,
@@ -56,12 +82,13 @@ function grid(): string[] {
 }
 
 /** Nothing for what was not measured. */
-function drawPoint({ name, accuracy, ms, colour }: Point): string[] {
+function drawPoint({ name, accuracy, ms, colour, side }: Point): string[] {
   if (accuracy === undefined || ms === undefined || !Number.isFinite(accuracy) || !Number.isFinite(ms)) return [];
   const [x, y] = [xOf(ms), yOf(accuracy)];
+  const { dx, dy, anchor } = SIDES[side];
   return [
     `<circle cx="${x}" cy="${y}" r="5" fill="${colour}"/>`,
-    text(x, y + 20, `${name}: ${accuracy.toFixed(2)}, ${ms.toPrecision(3)} ms`, 11, colour, "middle"),
+    text(x + dx, y + dy, `${name}: ${accuracy.toFixed(2)}, ${ms.toPrecision(3)} ms`, 11, colour, anchor),
   ];
 }
 

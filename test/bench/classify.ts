@@ -1,11 +1,12 @@
 // Classification of home intents by head, decoder and cascade, against what else the same generative model can do in the
-// same run: llama-server writing the label, the library's decision context, the raw label scores.
+// same run: llama-server writing the label (shown the examples on our page, where it is better than as turns of a chat), the
+// library's decision context, the raw label scores.
 import type { Evaluation } from "../../src/core/evaluation.ts";
 import { startAgent } from "../fixtures/agent.ts";
 import { homeIntents } from "../fixtures/home-intents.ts";
 import { type Bench, median, type Row } from "./bench.ts";
 import { smallBoardRows } from "./classify-small-board.ts";
-import { byDecisionContext, byLlamaServer, type PeerAnswers } from "./classify-peers.ts";
+import { byDecisionContext, byLlamaServer, type PeerAnswers, type Showing } from "./classify-peers.ts";
 import { drawClassify } from "./classify-picture.ts";
 import { dev, everyText, names, Rig } from "./classify-rig.ts";
 
@@ -26,10 +27,11 @@ export const bench: Bench = {
       const versusServer = (value: (answers: PeerAnswers) => number, perLabel: 8 | 3): Baseline => {
         const answers = server?.[perLabel];
         if (answers === undefined) return { baseline_name: "llama-server not present (LLAMA_SERVER)" };
-        return { baseline: value(answers), baseline_name: "llama-server, grammar, same examples" };
+        return { baseline: value(answers.page), baseline_name: "llama-server, grammar, same examples" };
       };
       await headRows(rig, report, versusServer);
       await decoderRows(rig, report, raw, context);
+      if (server) serverRows(server, report);
       await busRows(report, versusServer(latency, 8));
       await busThroughputRow(
         report,
@@ -84,12 +86,28 @@ async function decoderRows(rig: Rig, report: Report, raw: PeerAnswers, context: 
   report({ case: "decision context: p50", measured: latency(context), unit: "ms", ...slower });
 }
 
-async function serverAnswers(model: string): Promise<Record<8 | 3, PeerAnswers> | undefined> {
+type ServerAnswers = Record<8 | 3, Record<Showing, PeerAnswers>>;
+
+async function serverAnswers(model: string): Promise<ServerAnswers | undefined> {
   const program = process.env["LLAMA_SERVER"];
   if (!program) return undefined;
-  const ask = (perLabel: number) =>
-    byLlamaServer(program, model, names, homeIntents("examples", perLabel), textsOf(dev));
+  const ask = async (perLabel: number) => {
+    const prompt = { labels: names.map((name) => ({ name })), examples: homeIntents("examples", perLabel) };
+    const by = (showing: Showing) => byLlamaServer(program, model, showing, prompt, textsOf(dev));
+    return { chat: await by("chat"), page: await by("page") };
+  };
   return { 8: await ask(8), 3: await ask(3) };
+}
+
+function serverRows(server: ServerAnswers, report: Report): void {
+  for (const perLabel of [8, 3] as const) {
+    const { chat, page } = server[perLabel];
+    const name = `llama-server, grammar, ${perLabel} examples a label`;
+    const asChat = { baseline: accuracy(chat), baseline_name: "with the examples as turns of a chat" };
+    report({ case: `${name}: accuracy`, measured: accuracy(page), unit: "", ...asChat });
+    const slower = { baseline: latency(chat), baseline_name: "with the examples as turns of a chat" };
+    report({ case: `${name}: p50`, measured: latency(page), unit: "ms", ...slower });
+  }
 }
 
 /** Over MQTT, with an agent of its own: what a sender waits for. */
