@@ -104,7 +104,14 @@ export class Rooms {
     const controls = this.#createControls();
     this.inbox = new Inbox(
       { topics: this.topics, routes },
-      { pipeline: this.pipeline, controls, learn: (message) => this.#classification.learn(message), publish, log },
+      {
+        pipeline: this.pipeline,
+        controls,
+        learn: (message) => this.#classification.learn(message),
+        publish,
+        clock,
+        log,
+      },
     );
     this.state = this.#createStatePublisher();
     this.broker = config.broker.embedded ? this.#createBroker() : undefined;

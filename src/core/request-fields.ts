@@ -63,6 +63,7 @@ export function optionalInteger(fields: Fields, name: string, least: number, mos
 }
 
 export function describe(value: unknown): string {
+  if (value === undefined) return "nothing";
   if (value === null) return "null";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "string") return JSON.stringify(value.slice(0, 40));

@@ -106,12 +106,15 @@ const KNOWN_FIELDS = new Set([
   "context",
 ]);
 
+/** A character that is more than space, control or invisible formatting: NUL and zero-width spaces ask nothing. */
+const READABLE = /[^\s\p{Cc}\p{Cf}]/u;
+
 function textOf(fields: Fields, route: Route): string {
   const text = fields["text"];
   if (typeof text !== "string") {
     throw new RequestError("bad_request", `text must be a string, got ${describe(text)}`);
   }
-  if (text.trim().length === 0) throw new RequestError("bad_request", "text is empty");
+  if (!READABLE.test(text)) throw new RequestError("bad_request", "text is empty");
   if (text.length > route.maxTextCharacters) {
     throw new RequestError(
       "too_long",
@@ -151,13 +154,15 @@ function labelsOf(value: unknown): Label[] | undefined {
 }
 
 function labelOf(entry: unknown, index: number): Label {
-  const fields: Fields = typeof entry === "object" && entry !== null ? (entry as Fields) : { name: entry };
-  const { name, description } = fields;
+  if (typeof entry === "string") return { name: entry };
+  if (typeof entry !== "object" || entry === null || Array.isArray(entry)) {
+    throw new RequestError("bad_request", `labels[${index}] must be a string, got ${describe(entry)}`);
+  }
+  const { name, description } = entry as Fields;
   if (typeof name !== "string") {
-    throw new RequestError("bad_request", `labels[${index}] must be a string, got ${describe(name)}`);
+    throw new RequestError("bad_request", `labels[${index}].name must be a string, got ${describe(name)}`);
   }
-  if (description !== undefined && typeof description !== "string") {
-    throw new RequestError("bad_request", `labels[${index}].description must be a string`);
-  }
-  return description === undefined ? { name } : { name, description };
+  if (description === undefined || description === null) return { name };
+  if (typeof description === "string") return { name, description };
+  throw new RequestError("bad_request", `labels[${index}].description must be a string, got ${describe(description)}`);
 }

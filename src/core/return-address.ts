@@ -27,6 +27,8 @@ export interface RequestLimits {
 }
 
 const MAX_ID_CHARACTERS = 128;
+/** Of a reply topic that is refused, which may have 64 KiB. */
+const SHOWN_TOPIC_CHARACTERS = 200;
 /** Keys of 10,000 finished questions are remembered, and correlation data alone may have 64 KiB. */
 const MAX_KEY_CHARACTERS = 512;
 
@@ -46,7 +48,11 @@ export function returnAddress(
   const own = routeReplyTopic(message, route);
   const replyTopic = asked ?? own;
   const fault = replyTopicFault(replyTopic, message, fields, route, limits);
-  if (fault) throw new RequestError("not_allowed", `reply topic ${JSON.stringify(replyTopic)} ${fault}`);
+  if (fault)
+    throw new RequestError(
+      "not_allowed",
+      `reply topic ${JSON.stringify(shortened(replyTopic, SHOWN_TOPIC_CHARACTERS))} ${fault}`,
+    );
   const chosen = given ?? idFromCorrelation(message.correlationData);
   const unnamed = chosen === undefined && !message.correlationData?.length;
   return { id: chosen ?? makeId(), unnamed, replyTopic, correlationData: message.correlationData };

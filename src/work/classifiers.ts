@@ -8,6 +8,7 @@ import { decide, type LabelDecision } from "../core/labels.ts";
 import { LruMap } from "../core/lru.ts";
 import type { ModelFile } from "../core/model-file.ts";
 import type { Engine, Usage } from "../core/ports.ts";
+import { describe } from "../core/request-fields.ts";
 import type { Classification } from "../core/reply.ts";
 import type { DecoderClassifier } from "./decoder-classifier.ts";
 import { DecoderReader } from "./decoder-reader.ts";
@@ -101,7 +102,7 @@ export class Classifiers {
     const found = this.#named.get(name);
     if (found) return found;
     const known = this.names.join(", ") || "none";
-    throw new RequestError("bad_request", `no classifier ${JSON.stringify(name)}; configured: ${known}`);
+    throw new RequestError("bad_request", `no classifier ${describe(name)}; configured: ${known}`);
   }
 
   versions(name: string): Promise<VersionSummary[]> {
@@ -168,7 +169,10 @@ export class Classifiers {
     } catch (error) {
       if (signal.aborted) throw error;
       // The second opinion is a bonus; a prompt that does not fit or a decoder that has just gone costs only that.
-      this.#rooms.log.warn({ classifier: definition.name, err: toError(error) }, "no second opinion of the decoder");
+      const { name: classifier } = definition;
+      const sentence = "no second opinion of the decoder";
+      if (error instanceof RequestError) this.#rooms.log.debug({ classifier, reason: error.message }, sentence);
+      else this.#rooms.log.warn({ classifier, err: toError(error) }, sentence);
       return alone;
     }
   }

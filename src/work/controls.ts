@@ -5,6 +5,7 @@ import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
 import { describe } from "../core/request-fields.ts";
 
 const MAX_TRANSACTION_CHARACTERS = 200;
+const SHOWN_VERB_CHARACTERS = 40;
 
 export type Verb = (argument: Record<string, unknown>) => unknown;
 
@@ -37,7 +38,9 @@ export class Controls {
     }
     return {
       topic: responseTopic,
-      payload: new TextEncoder().encode(JSON.stringify({ transaction, verb: name, ...body })),
+      payload: new TextEncoder().encode(
+        JSON.stringify({ transaction, verb: name.slice(0, SHOWN_VERB_CHARACTERS), ...body }),
+      ),
       contentType: "application/json",
       text: true,
       ...(message.correlationData && { correlationData: message.correlationData }),

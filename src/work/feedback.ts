@@ -5,6 +5,7 @@ import { RequestError, toError } from "../core/errors.ts";
 import { LruMap } from "../core/lru.ts";
 import type { IncomingMessage } from "../core/message.ts";
 import type { Clock, Logger } from "../core/ports.ts";
+import { describe, optionalString } from "../core/request-fields.ts";
 import type { Classifiers } from "./classifiers.ts";
 
 /** Replies whose id can still be corrected. */
@@ -77,10 +78,8 @@ export class Feedback {
     const foreign = labels.find((label) => !known.some(({ name }) => name === label));
     if (foreign !== undefined || (kind !== "multi" && labels.length !== 1)) {
       const takes = `${kind === "multi" ? "any" : "one"} of ${known.map(({ name }) => name).join(", ")}`;
-      throw new RequestError(
-        "bad_request",
-        `label is ${JSON.stringify(fields["label"])}, ${about.classifier} takes ${takes}`,
-      );
+      const got = foreign === undefined ? `a list of ${labels.length}` : describe(foreign);
+      throw new RequestError("bad_request", `label is ${got}, ${about.classifier} takes ${takes}`);
     }
     this.#admit(about.classifier);
     const label = labels.join(", ");
@@ -98,16 +97,16 @@ export class Feedback {
   }
 
   async #about(fields: Record<string, unknown>, signal: AbortSignal): Promise<Remembered> {
-    const { id, text, classifier } = fields;
-    if (typeof id === "string") {
+    const [id, text, classifier] = ["id", "text", "classifier"].map((field) => optionalString(fields, field));
+    if (id !== undefined) {
       const found = this.#replies.get(id);
       if (found) return found;
-      if (typeof text !== "string")
-        throw new RequestError("bad_request", `id ${JSON.stringify(id)} is of no reply that is remembered`);
+      if (text === undefined)
+        throw new RequestError("bad_request", `id ${describe(id)} is of no reply that is remembered`);
     }
-    if (typeof text !== "string" || text.trim() === "") throw new RequestError("bad_request", "needs `id` or `text`");
+    if (text === undefined || text.trim() === "") throw new RequestError("bad_request", "needs `id` or `text`");
     const [only, ...more] = this.#classifiers.names;
-    const name = typeof classifier === "string" ? classifier : more.length === 0 ? only : undefined;
+    const name = classifier ?? (more.length === 0 ? only : undefined);
     if (name === undefined) throw new RequestError("bad_request", "needs `classifier`: there is not exactly one");
     const { label, labels } = await this.#classifiers.classify({ classifier: name, text }, signal);
     return { classifier: name, text, predicted: labels?.join(", ") ?? label };
@@ -142,6 +141,7 @@ function readFields(payload: Uint8Array): Record<string, unknown> {
   if (payload.length > MAX_PAYLOAD_BYTES) {
     throw new RequestError("too_large", `payload is ${payload.length} bytes, the limit is ${MAX_PAYLOAD_BYTES}`);
   }
+  if (payload.length === 0) throw new RequestError("bad_request", "the payload is empty");
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
@@ -157,5 +157,6 @@ function readFields(payload: Uint8Array): Record<string, unknown> {
 function labelsOf(label: unknown): string[] {
   if (typeof label === "string") return [label];
   if (Array.isArray(label) && label.every((part) => typeof part === "string")) return [...new Set(label)];
-  throw new RequestError("bad_request", "`label` must be a label, or a list of labels of a multi classifier");
+  const takes = "a label, or a list of labels of a multi classifier";
+  throw new RequestError("bad_request", `label must be ${takes}, got ${describe(label)}`);
 }

@@ -1,11 +1,16 @@
 // Where each incoming message goes: a question to the pipeline, everything else to whom it concerns.
-import { toError } from "../core/errors.ts";
+import { shortened } from "../core/digest.ts";
+import { RequestError, toError } from "../core/errors.ts";
 import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
-import type { Logger } from "../core/ports.ts";
+import type { Clock, Logger } from "../core/ports.ts";
 import type { Route } from "../core/route.ts";
 import { matchFilter, reservedFilters, topicFault, type Topics, withoutShare } from "../core/topics.ts";
 import type { Controls } from "./controls.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { RefusalLines } from "./refusal-lines.ts";
+
+/** Of an id that anybody may send. */
+const SHOWN_CHARACTERS = 128;
 
 export interface InboxRooms {
   pipeline: Pipeline;
@@ -13,6 +18,7 @@ export interface InboxRooms {
   /** Learns from one message of the feedback topic. */
   learn: (message: IncomingMessage) => Promise<void>;
   publish: (message: OutgoingMessage) => void;
+  clock: Clock;
   log: Logger;
 }
 
@@ -24,6 +30,7 @@ export class Inbox {
   readonly #learn: InboxRooms["learn"];
   readonly #publish: (message: OutgoingMessage) => void;
   readonly #log: Logger;
+  readonly #refusals: RefusalLines;
 
   constructor(routing: { topics: Topics; routes: readonly Route[] }, rooms: InboxRooms) {
     this.#topics = routing.topics;
@@ -33,6 +40,7 @@ export class Inbox {
     this.#learn = rooms.learn;
     this.#publish = rooms.publish;
     this.#log = rooms.log;
+    this.#refusals = new RefusalLines(rooms.log, rooms.clock);
   }
 
   /** Topic filters to subscribe to. */
@@ -58,14 +66,20 @@ export class Inbox {
 
   /** Acknowledged before it is learnt: training waits for the encoder, and a lost lesson is no lost question. */
   #feedback(message: IncomingMessage): void {
-    this.#learn(message).catch((error: unknown) => this.#log.warn({ err: toError(error) }, "feedback was not learnt"));
+    this.#learn(message).catch((error: unknown) => this.#notLearnt(error));
+  }
+
+  #notLearnt(error: unknown): void {
+    if (!(error instanceof RequestError)) return this.#log.warn({ err: toError(error) }, "feedback was not learnt");
+    this.#refusals.tell({ code: error.code }, `feedback was not learnt: ${error.message}`);
   }
 
   #cancel({ payload }: IncomingMessage): void {
     const text = new TextDecoder().decode(payload).trim();
     const id = idOf(text);
     const found = this.#pipeline.cancel(id);
-    this.#log.info({ id, found }, "cancel");
+    // An id of nothing in work is no news: anybody may send as many as they like.
+    this.#log[found ? "info" : "debug"]({ id: shortened(id, SHOWN_CHARACTERS), found }, "cancel");
   }
 
   /** Acknowledged before it is done: a verb may take long, and a repeated one must not pile up. */

@@ -6,10 +6,8 @@ import { type Addressee, errorReply, replyTo } from "../core/reply.ts";
 import type { Question } from "../core/request.ts";
 import type { Speeds } from "../core/speeds.ts";
 import type { Outbox } from "./outbox.ts";
+import { RefusalLines } from "./refusal-lines.ts";
 import type { TaskResult } from "./tasks.ts";
-
-/** A flood of questions shall not become a flood of lines on an SD card: of refusals one line in this time, with their number. */
-const REFUSAL_LINE_MS = 10_000;
 
 export class Replies {
   readonly #outbox: Outbox;
@@ -17,12 +15,10 @@ export class Replies {
   readonly #log: Logger;
   readonly #speeds: Speeds;
   readonly #plan: () => Plan;
+  readonly #refusals: RefusalLines;
   #answered = 0;
   #refused = 0;
   #lastAnswerWallMs: number | undefined;
-  /** Refusals that no line has told of, and when the next may. */
-  #untold = 0;
-  #tellAgainMs = -Infinity;
 
   constructor(rooms: { outbox: Outbox; clock: Clock; log: Logger }, speeds: Speeds, plan: () => Plan) {
     this.#outbox = rooms.outbox;
@@ -30,6 +26,7 @@ export class Replies {
     this.#log = rooms.log;
     this.#speeds = speeds;
     this.#plan = plan;
+    this.#refusals = new RefusalLines(rooms.log, rooms.clock);
   }
 
   get answered(): number {
@@ -50,17 +47,8 @@ export class Replies {
     this.#refused += 1;
     if (!addressee) return this.#log.warn({ err: toError(error) }, "a question cannot be answered anywhere");
     const reply = errorReply(error, addressee.route.task);
-    this.#tell(addressee.id, reply);
+    this.#refusals.tell({ id: addressee.id, code: reply.code }, reply.message);
     await this.#outbox.refuse(replyTo(addressee, reply, this.#clock.nowMs()));
-  }
-
-  #tell(id: string, { code, message }: { code: string; message: string }): void {
-    const nowMs = this.#clock.nowMs();
-    this.#untold += 1;
-    if (nowMs < this.#tellAgainMs) return this.#log.debug({ id, code }, message);
-    this.#log.info({ id, code, refused: this.#untold }, message);
-    this.#untold = 0;
-    this.#tellAgainMs = nowMs + REFUSAL_LINE_MS;
   }
 
   /** The final reply of an accepted question that found no answer; resolves when it is durable. */

@@ -109,6 +109,23 @@ describe("Feedback", () => {
     const { feedback } = scene();
     await expect(feedback.handle(bytes(payload), signal)).rejects.toMatchObject({ code: "bad_request" });
   });
+
+  it.each([
+    ["nothing at all", "", /the payload is empty/],
+    ["a text of another type", { text: 5, label: "lights" }, /text must be a string, got 5/],
+    ["a label of another type", { text: "a", label: 5 }, /label must be .*, got 5/],
+    ["an endless unknown label", { text: "a", label: "x".repeat(2000) }, /^label is "x{40}", home takes one of /],
+    [
+      "an endless unknown classifier",
+      { text: "a", label: "b", classifier: "x".repeat(2000) },
+      /^no classifier "x{40}"; /,
+    ],
+  ])("names the field and what it got: %s", async (_, payload, message) => {
+    const { feedback } = scene();
+    await expect(feedback.handle(bytes(payload), signal)).rejects.toMatchObject({
+      message: expect.stringMatching(message),
+    });
+  });
 });
 
 describe("versions", () => {

@@ -22,11 +22,13 @@ async function inbox(verbs: Record<string, Verb> = {}, allowed = Object.keys(ver
   const controls = new Controls(verbs, allowed);
   const lessons: string[] = [];
   const learn = ({ payload }: IncomingMessage) => {
-    lessons.push(new TextDecoder().decode(payload));
-    return Promise.resolve();
+    const lesson = new TextDecoder().decode(payload);
+    lessons.push(lesson);
+    return lesson === "bad" ? Promise.reject(new RequestError("bad_request", "no label")) : Promise.resolve();
   };
-  const rooms = { pipeline: agent.pipeline, controls, learn, publish, log: new FakeLogger() };
-  return { agent, lessons, responses, inbox: new Inbox({ topics, routes }, rooms) };
+  const log = new FakeLogger();
+  const rooms = { pipeline: agent.pipeline, controls, learn, publish, clock: agent.clock, log };
+  return { agent, lessons, responses, log, inbox: new Inbox({ topics, routes }, rooms) };
 }
 
 describe("the inbox", () => {
@@ -60,6 +62,22 @@ describe("the inbox", () => {
     expect(lessons).toEqual(['{"id":"1","label":"lights"}']);
   });
 
+  test("tells of a flood of bad feedback in one line in ten seconds, with their number and no stack", async () => {
+    const { agent, log, inbox: under } = await inbox();
+    const bad = messageOf("bad", { topic: "pipit/board/feedback" });
+    for (let count = 0; count < 100; count++) await under.handle(bad);
+    await drain();
+    agent.clock.advance(10_000);
+    await under.handle(bad);
+    await drain();
+    const told = log.lines.filter(({ level }) => level !== "debug");
+    expect(told.map(({ fields }) => fields)).toEqual([
+      { code: "bad_request", refused: 1 },
+      { code: "bad_request", refused: 100 },
+    ]);
+    expect(told[0]).toMatchObject({ level: "info", message: "feedback was not learnt: no label" });
+  });
+
   test("acknowledges what belongs to no route", async () => {
     const { agent, inbox: under } = await inbox();
     await under.handle(messageOf("a", { topic: "elsewhere" }));
@@ -68,6 +86,15 @@ describe("the inbox", () => {
 });
 
 describe("a cancel", () => {
+  test("of nothing in work is said at debug level only, with a long id cut", async () => {
+    const { log, inbox: under } = await inbox();
+    await under.handle(messageOf("x".repeat(10_000), { topic: "pipit/board/cancel" }));
+    expect(log.lines).toEqual([
+      { level: "debug", fields: { id: expect.any(String), found: false }, message: "cancel" },
+    ]);
+    expect(log.lines[0]?.fields["id"]).toHaveLength(128);
+  });
+
   test.each(['{"id":"q"}', "q", " q\n"])("as %j ends the question", async (payload) => {
     const { agent, inbox: under } = await inbox();
     agent.engine.beforePiece = new Gate().enter;
