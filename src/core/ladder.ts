@@ -1,6 +1,7 @@
 // The model ladder: which of the configured models is loaded, and how large. Pure: readings and memory of earlier
 // decisions in, rung, plan and reason out. Changing costs a load, so it waits: 60 s between two changes, a minute of room
-// before growing and longer each time that proves wrong; only a board about to run out of memory is answered at once.
+// before growing and longer each time that proves wrong; only a board about to run out of memory is answered at once. Where
+// nothing is loaded and every question is refused, five seconds of room are enough, and longer too each time that proves wrong.
 import {
   LEAST_CONTEXT_TOKENS,
   memoryBudget,
@@ -73,6 +74,8 @@ export interface LadderDecision {
 export const CHANGE_DWELL_MS = 60_000;
 export const FIRST_GROW_AFTER_MS = 60_000;
 const LONGEST_GROW_AFTER_MS = 1_800_000;
+/** Of the wait before growing, where nothing is loaded. */
+const EMPTY_SHARE = 1 / 12;
 /** Pressure this soon after growing says that growing was wrong. */
 const REGRET_MS = 600_000;
 const PRESSED_FOR_MS = 5000;
@@ -112,15 +115,16 @@ export function decideRung(input: LadderInput): LadderDecision {
     pressedSinceMs: pressure ? (before.pressedSinceMs ?? nowMs) : undefined,
     roomSinceMs: mayGrow ? (before.roomSinceMs ?? nowMs) : undefined,
   };
-  const rested = nowMs - state.changedAtMs >= CHANGE_DWELL_MS;
+  const rested = !before.plan || nowMs - state.changedAtMs >= CHANGE_DWELL_MS;
+  const growAfterMs = before.plan ? state.growAfterMs : state.growAfterMs * EMPTY_SHARE;
   if (pressure) {
     const lasting = nowMs - (state.pressedSinceMs ?? nowMs) >= PRESSED_FOR_MS;
     const smaller = smallerThan(state, input, bar, pressure);
     if (smaller && (pressure.emergency || (lasting && rested))) return change(smaller, nowMs, state, pressure.why);
   }
-  if (mayGrow && rested && nowMs - (state.roomSinceMs ?? nowMs) >= state.growAfterMs) {
+  if (mayGrow && rested && nowMs - (state.roomSinceMs ?? nowMs) >= growAfterMs) {
     const grown = { ...state, grownAtMs: nowMs };
-    return change(larger, nowMs, grown, `there has been room for it for ${state.growAfterMs / 1000} seconds`);
+    return change(larger, nowMs, grown, `there has been room for it for ${growAfterMs / 1000} seconds`);
   }
   return keep(input.rungs, state, pressure?.why);
 }
@@ -241,7 +245,7 @@ function withKill(state: LadderState, input: LadderInput): LadderState {
   const untilMs = readings.atMs + holdMs;
   const below = rungs.findIndex((rung, index) => index > state.rung && rung.memory);
   const bar = below > 0 ? { above: below } : { above: state.rung, belowBytes: sizeAfterKill(state, input) };
-  return { ...next, barred: { ...bar, holdMs, untilMs } };
+  return { ...next, ...regret(next, readings.atMs), barred: { ...bar, holdMs, untilMs } };
 }
 
 /** Some less, the smallest there is, and after a kill of that nothing. */

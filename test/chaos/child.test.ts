@@ -7,6 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
 import { leaveFigures, sized } from "../fixtures/figures.ts";
 import { mosquittoMissing } from "../fixtures/mosquitto.ts";
+import type { Asker } from "./asker.ts";
 import { expectNothingLost, times } from "./expectations.ts";
 import type { Tally } from "./ledger.ts";
 import { chaos, delivered, openScene, pause, progress, type Scene, settled, within } from "./scene.ts";
@@ -85,9 +86,92 @@ chaos(
         expect(tally.byStatus).toEqual({ ok: 4, failed: 1 });
       },
     );
+
+    test("by want of memory that lasts: the model is back soon after the room is", { timeout: 180_000 }, async () => {
+      await underLimit({ kind: "memory", bytes: GROUP_BYTES }, [process.pid], async (group) => {
+        const scene = await openScene({ engine: "real", env: ENV });
+        const { asker, agent } = scene;
+        try {
+          await asker.ask("Say hello.", { max_tokens: 8 });
+          await within(120_000, "an answer before the death", asker.ledger.whenOutstanding(0));
+          const pid = agent.modelPid;
+          if (pid === undefined) throw new Error("the agent has no model process to be ended");
+          const neighbours = hoard(group, pid);
+          await within(
+            60_000,
+            "the end of the model's process",
+            until(() => !existsSync(`/proc/${pid}`)),
+          );
+          const refused = () => asker.ledger.tally().byStatus["model_unavailable"] ?? 0;
+          const answered = () => asker.ledger.tally().byStatus["ok"] ?? 0;
+          let back = false;
+          const asking = askEach(200, asker, () => back);
+          await within(
+            60_000,
+            "a refusal for want of memory",
+            until(() => refused() > 0),
+          );
+          await pause(10_000);
+          const before = answered();
+          await neighbours.end();
+          const roomMs = performance.now();
+          await within(
+            90_000,
+            "an answer after the room",
+            until(() => answered() > before),
+          );
+          back = true;
+          const backMs = Math.round(performance.now() - roomMs);
+          await asking;
+          const tally = await settled(scene, 60_000);
+          leaveFigures(
+            "child",
+            "real model",
+            { ...delivered(tally), "room to next answer, ms": backMs },
+            { "room to next answer, ms": "<= 20000" },
+          );
+          expectNothingLost(tally, 0, ["model_unavailable"]);
+          // A model's load and some looks at the memory, on a machine with other work; it was a minute and more.
+          expect(backMs).toBeLessThan(45_000);
+        } finally {
+          await scene.end();
+        }
+      });
+    });
   },
   missing,
 );
+
+/** Asks every so often, whatever is answered. */
+async function askEach(ms: number, asker: Asker, over: () => boolean): Promise<void> {
+  while (!over()) {
+    await asker.ask("Say hello.", { max_tokens: 4 });
+    await pause(ms);
+  }
+}
+
+/**
+ * Neighbours in the group that grow until the kernel has taken the process, and then keep all but a little for themselves.
+ * Two, so that none of them is the worst when the next process of the model starts.
+ */
+function hoard(group: string, pid: number): { end: () => Promise<void> } {
+  const program = `
+    const { existsSync, readFileSync } = require("node:fs");
+    const kept = [];
+    const anonymous = () => Number(/^(?:total_rss|anon) (\\d+)$/m.exec(readFileSync("${group}/memory.stat", "utf8"))[1]);
+    const hungry = () => existsSync("/proc/${pid}") || ${GROUP_BYTES} - anonymous() > ${100 * MIB};
+    setInterval(() => hungry() && kept.push(Buffer.alloc(${8 * MIB}, 1)), 5);`;
+  const hoarders = [1, 2].map(() =>
+    spawn(process.execPath, ["-e", program], { stdio: ["ignore", "ignore", "inherit"] }),
+  );
+  const exited = Promise.all(hoarders.map((hoarder) => once(hoarder, "exit")));
+  const end = async (): Promise<void> => {
+    for (const hoarder of hoarders) hoarder.kill("SIGKILL");
+    await exited;
+  };
+  onTestFinished(end);
+  return { end };
+}
 
 /** Milliseconds from the death to the next answer. No question meets two deaths, which would be the end of it. */
 async function dieAnswering(

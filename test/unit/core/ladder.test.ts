@@ -211,6 +211,68 @@ describe("a kill by the kernel", () => {
   });
 });
 
+describe("where nothing is loaded", () => {
+  const only = RUNGS.slice(1, 2);
+  const decide = (life: Life, availableMib: number, more: Partial<LadderInput> = {}) =>
+    life.at(availableMib, {}, { rungs: only, ...more });
+
+  /** Seconds of room until something is loaded again. */
+  function secondsToLoad(life: Life, availableMib: number): number {
+    const fromMs = life.nowMs;
+    while (decide(life, availableMib).action !== "load") if (life.nowMs - fromMs > 3_600_000) return Infinity;
+    return (life.nowMs - 2000 - fromMs) / 1000;
+  }
+
+  /** Loaded, and then a neighbour takes everything. */
+  function squeezedOut(): Life {
+    const life = new Life();
+    decide(life, 900);
+    expect(decide(life, 10).action).toBe("load"); // the smallest there is
+    expect(decide(life, 10).action).toBe("unload");
+    return life;
+  }
+
+  it("some seconds of room are enough, and a room that comes and goes is none", () => {
+    const life = squeezedOut();
+    for (let i = 0; i < 100; i++) expect(decide(life, i % 2 === 0 ? 900 : 10).action).not.toBe("load");
+    expect(secondsToLoad(life, 900)).toBe(6);
+    expect(decide(life, 900).action).toBe("keep");
+  });
+
+  it("after a kill of the kernel room is enough, too, for less than what was killed", () => {
+    const life = new Life();
+    const killed = decide(life, 900).plan?.predictedRssBytes ?? 0;
+    expect(decide(life, 10, { fresh: true, killed: true }).action).toBe("unload");
+    for (let i = 0; i < 10; i++) expect(decide(life, 10).action).toBe("keep");
+    expect(secondsToLoad(life, 900)).toBe(6);
+    expect(life.state?.plan?.predictedRssBytes).toBeLessThan(killed);
+  });
+
+  it("the wait doubles each time that the board is short again soon after, up to minutes", () => {
+    const life = squeezedOut();
+    const waits: number[] = [];
+    for (let round = 0; round < 8; round++) {
+      waits.push(secondsToLoad(life, 900));
+      while (decide(life, 10).action !== "unload");
+    }
+    expect(waits).toEqual([6, 10, 20, 40, 80, 150, 150, 150]);
+  });
+
+  it("the kernel has little to kill, however often the room comes back", () => {
+    const life = new Life();
+    let kills = 0;
+    decide(life, 900);
+    while (life.nowMs < 1_800_000) {
+      if (life.state?.plan) {
+        kills += 1;
+        decide(life, 10, { fresh: true, killed: true });
+      }
+      decide(life, 900);
+    }
+    expect(kills).toBeLessThanOrEqual(2);
+  });
+});
+
 describe("two models in one process", () => {
   const [large] = RUNGS;
   const rungs = large ? [large] : [];
