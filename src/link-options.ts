@@ -1,4 +1,5 @@
 // The settings of the broker as the link and the embedded broker want them; doctor asks the broker the same way.
+import { join } from "node:path";
 import type { LoadedConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { topicsOf } from "./core/topics.ts";
@@ -14,7 +15,7 @@ export function linkOptionsOf(
   secret: LoadedConfig["secret"],
   more: Partial<LinkOptions> = {},
 ): LinkOptions {
-  const { broker, device } = config;
+  const { broker, device, state } = config;
   return {
     url: broker.url,
     clientId: broker.clientId,
@@ -23,6 +24,7 @@ export function linkOptionsOf(
     tls: { caFile: broker.caFile, certFile: broker.certFile, keyFile: broker.keyFile, insecure: broker.insecure },
     protocol: PROTOCOLS[broker.protocolVersion],
     filters: [],
+    filtersFile: join(state.dir, "subscriptions.json"),
     availabilityTopic: topicsOf(device.baseTopic, device.id).availability,
     keepaliveSeconds: broker.keepaliveS,
     sessionExpirySeconds: broker.sessionExpiryS,

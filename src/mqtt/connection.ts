@@ -129,6 +129,16 @@ export class Connection {
     });
   }
 
+  /** Ends subscriptions; also of filters that the broker does not know. */
+  unsubscribe(filters: readonly string[]): Promise<void> {
+    return this.#whileUp((resolve, reject) => {
+      this.#client.unsubscribe([...filters], (error) => {
+        if (error) reject(new PipitError("transient", "unsubscribe_failed", error.message, { cause: error }));
+        else resolve();
+      });
+    });
+  }
+
   /** Resolves on PUBACK. At most min(receive maximum of the server, 8) are in flight, the rest wait in order. */
   async publish(message: PublishMessage): Promise<void> {
     const fault = topicFault(message.topic);

@@ -30,6 +30,8 @@ export interface LinkOptions {
   protocol?: "auto" | "5" | "3.1.1";
   /** Topic filters, `$share/…` allowed; subscribed to with QoS 1. */
   filters: readonly string[];
+  /** File that remembers them, so that one no longer wanted is taken back from the session at the broker. */
+  filtersFile?: string;
   /** Retained `online` and `offline` (the will) go here. */
   availabilityTopic: string;
   keepaliveSeconds?: number;
@@ -47,8 +49,8 @@ export interface LinkOptions {
   backoff?: Partial<BackoffOptions>;
 }
 
-export type ResolvedLinkOptions = Required<Omit<LinkOptions, "username" | "password" | "backoff">> &
-  Pick<LinkOptions, "username" | "password"> & { backoff: BackoffOptions };
+export type ResolvedLinkOptions = Required<Omit<LinkOptions, "username" | "password" | "filtersFile" | "backoff">> &
+  Pick<LinkOptions, "username" | "password" | "filtersFile"> & { backoff: BackoffOptions };
 
 /** Checks and completes; throws one `config` PipitError that lists every fault. */
 export function resolveLinkOptions(options: LinkOptions): ResolvedLinkOptions {

@@ -8,6 +8,7 @@ import type { IncomingMessage, OutgoingMessage } from "../core/message.ts";
 import type { Clock, Link, LinkStatus, Logger, MessageHandler } from "../core/ports.ts";
 import type { Connection } from "./connection.ts";
 import { linkDown } from "./faults.ts";
+import { KnownFilters } from "./known-filters.ts";
 import { clientOptions, resolveLinkOptions } from "./link-options.ts";
 import type { LinkOptions, ResolvedLinkOptions } from "./link-options.ts";
 import { Session } from "./session.ts";
@@ -43,6 +44,7 @@ export class MqttLink implements Link, HealthSource {
   readonly #clock: Clock;
   readonly #session: Session;
   readonly #subscriptions: Subscriptions;
+  readonly #known: KnownFilters;
   #qos0Bytes = 0;
   #qos0Dropped = 0;
   #warnAgainMs = -Infinity;
@@ -52,6 +54,7 @@ export class MqttLink implements Link, HealthSource {
   constructor(options: LinkOptions, events: LinkEvents, logger: Logger, clock: Clock) {
     this.#options = resolveLinkOptions(options);
     this.#subscriptions = new Subscriptions(this.#options.filters);
+    this.#known = new KnownFilters(this.#options.filtersFile, logger);
     this.#events = events;
     this.#logger = logger;
     this.#clock = clock;
@@ -104,6 +107,7 @@ export class MqttLink implements Link, HealthSource {
 
   async #ready(connection: Connection): Promise<void> {
     const { filters, identifiers } = this.#subscriptions;
+    const stale = this.#known.add(filters);
     const subscriptions = filters.length > 0 ? await connection.subscribe(filters, identifiers) : [];
     this.#subscriptions.grant(subscriptions.filter(({ granted }) => granted < 0x80).map(({ filter }) => filter));
     for (const { filter, granted } of subscriptions) {
@@ -119,8 +123,24 @@ export class MqttLink implements Link, HealthSource {
     if (subscriptions.length > 0 && subscriptions.every(({ granted }) => granted >= 0x80)) {
       throw new PipitError("transient", "not_allowed", "the broker refuses every subscription: check its access list");
     }
+    if (stale.length > 0) await this.#takeBack(connection, stale);
     // After a stop() in the meantime `offline` has been said, and must stay the last word.
     if (!this.#session.stopping) await this.#announce(connection, "online");
+  }
+
+  /** Of an earlier configuration: the broker would send us what matches for as long as it keeps the session. */
+  async #takeBack(connection: Connection, stale: string[]): Promise<void> {
+    try {
+      await connection.unsubscribe(stale);
+      this.#known.settle(this.#subscriptions.filters);
+      this.#logger.info({ filters: stale }, "unsubscribed from what is no longer configured");
+    } catch (error) {
+      const fields = { filters: stale, reason: toError(error).message };
+      this.#logger.warn(
+        fields,
+        "still subscribed to what is no longer configured: tried again with the next connection",
+      );
+    }
   }
 
   #announce(connection: Connection, state: "online" | "offline"): Promise<void> {

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import type { IncomingMessage, OutgoingMessage } from "../../src/core/message.ts";
 import type { LinkStatus } from "../../src/core/ports.ts";
+import { KnownFilters } from "../../src/mqtt/known-filters.ts";
 import { MqttLink } from "../../src/mqtt/link.ts";
 import type { LinkEvents } from "../../src/mqtt/link.ts";
 import type { LinkOptions } from "../../src/mqtt/link-options.ts";
@@ -158,6 +159,30 @@ describe.skipIf(mosquittoMissing)(`the link on mosquitto${mosquittoMissing ? ` (
         await proxy.open();
         const got = [await messages.take(), await messages.take(), await messages.take()];
         expect(got.map(({ payload }) => text(payload))).toEqual(["one", "two", "three"]);
+      });
+
+      test("takes back a filter that is no longer configured, also when the first attempt to do so was cut short", async () => {
+        const broker = await mosquitto();
+        const filtersFile = join(await temporaryDirectory(), "state", "subscriptions.json");
+        const configured = async (filters: string[]) => {
+          const at = await linkTo(broker.url, { protocol, filters, filtersFile });
+          await at.link.start();
+          await at.online.take();
+          return at;
+        };
+        const { client } = await stranger(broker.url);
+        const first = await configured([ASK, "home/+/ask"]);
+        await client.publishAsync("home/kitchen/ask", "1", { qos: 1 });
+        expect(text((await first.messages.take()).payload)).toBe("1");
+        await first.link.stop();
+        // As a crash leaves it between subscribing and taking back.
+        new KnownFilters(filtersFile, new FakeLogger()).add([ASK, "pipit/board/cancel"]);
+        const second = await configured([ASK, "pipit/board/cancel"]);
+        await client.publishAsync("home/kitchen/ask", "2", { qos: 1 });
+        await client.publishAsync(ASK, "3", { qos: 1 });
+        expect(text((await second.messages.take()).payload)).toBe("3");
+        await second.link.stop();
+        expect(JSON.parse(await readFile(filtersFile, "utf8"))).toEqual({ filters: [ASK, "pipit/board/cancel"] });
       });
 
       test("the broker says offline when the agent is gone without a farewell", async () => {
