@@ -71,7 +71,7 @@ describe.skipIf(reason !== undefined)(`a fleet of ${BOARDS}${reason ? ` (skipped
       console.log(stdout);
       keepSeconds(`release that ${what}: ${result} at the canary of ${BOARDS}, the run has ended`, seconds, "<= 180");
       expect(code, stdout).toBe(1);
-      expect(stdout).toMatch(new RegExp(`pi-1 +1.1.0 +${result}`));
+      expect(stdout).toMatch(new RegExp(`pi-1 +1.1.0 +${result} +${result}: `));
       expect(stderr).toContain(`stopped: 1 of ${BOARDS} boards (pi-1) ${result}, 0 allowed`);
       expect(seconds).toBeLessThan(180);
       expect(fleet.canary.try("pipitctl exam").code).toBe(0);
