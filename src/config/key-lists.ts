@@ -143,7 +143,10 @@ function readExamples(written: string, reading: Reading): unknown {
       reading.fault(`names a file of ${size} bytes, at most ${MAX_EXAMPLES_FILE_BYTES} are read: ${path}`);
       return [];
     }
-    lines = readFileSync(path, "utf8").split("\n");
+    // Spreadsheets and editors of Windows begin a file with a byte order mark.
+    lines = readFileSync(path, "utf8")
+      .replace(/^\uFEFF/, "")
+      .split("\n");
   } catch (error) {
     reading.fault(`names a file that cannot be read: ${path} (${(error as NodeJS.ErrnoException).code ?? "error"})`);
     return [];

@@ -1,7 +1,7 @@
 // Labelled texts in files: JSONL, or CSV with a head line. Read whole, up to a bound.
 import { readFileSync, statSync } from "node:fs";
 import type { LabelledText } from "../core/classifier.ts";
-import { PipitError } from "../core/errors.ts";
+import { PipitError, toError } from "../core/errors.ts";
 import { csvRows } from "./csv.ts";
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -9,7 +9,12 @@ const MAX_FILE_BYTES = 16 * 1024 * 1024;
 /** `{text, label}` or `{text, labels}` a line; or CSV with a head line that names `text` and `label`. Throws a `config` error. */
 export function readLabelledFile(path: string): LabelledText[] {
   const text = readBounded(path);
-  if (/\.csv$/i.test(path)) return fromCsv(path, text);
+  const examples = /\.csv$/i.test(path) ? fromCsv(path, text) : fromLines(path, text);
+  if (examples.length === 0) throw fault(path, ["has no examples"]);
+  return examples;
+}
+
+function fromLines(path: string, text: string): LabelledText[] {
   return text.split("\n").flatMap((line, index) => {
     if (line.trim() === "") return [];
     let value: unknown;
@@ -28,7 +33,8 @@ export function readBounded(path: string): string {
   try {
     const { size } = statSync(path);
     if (size > MAX_FILE_BYTES) throw fault(path, [`has ${size} bytes, at most ${MAX_FILE_BYTES} are read`]);
-    return readFileSync(path, "utf8");
+    // Spreadsheets begin a file with a byte order mark.
+    return readFileSync(path, "utf8").replace(/^\uFEFF/, "");
   } catch (error) {
     if (error instanceof PipitError) throw error;
     throw fault(path, [`cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`]);
@@ -36,14 +42,20 @@ export function readBounded(path: string): string {
 }
 
 function fromCsv(path: string, text: string): LabelledText[] {
-  const [head = [], ...rows] = csvRows(text);
+  let all: string[][];
+  try {
+    all = csvRows(text);
+  } catch (error) {
+    throw fault(path, [toError(error).message]);
+  }
+  const [head = [], ...rows] = all;
   const names = head.map((name) => name.trim().toLowerCase());
   const [textAt, labelAt] = [names.indexOf("text"), names.indexOf("label")];
   if (textAt < 0 || labelAt < 0)
     throw fault(path, [`its first line must name text and label, it is ${head.join(",")}`]);
   return rows.map((row, index) => {
     const [written, label] = [row[textAt], row[labelAt]];
-    if (!written || !label) throw fault(path, [`row ${index + 2} lacks a text or a label`]);
+    if (!written?.trim() || !label) throw fault(path, [`row ${index + 2} lacks a text or a label`]);
     return { text: written, labels: [label] };
   });
 }

@@ -3,6 +3,7 @@ import type { ClassificationHead } from "./classification-head.ts";
 import { PipitError } from "./errors.ts";
 import type { Link } from "./logistic.ts";
 import { MAX_LABEL_CHARACTERS, MAX_LABELS } from "./labels.ts";
+import { describe } from "./request-fields.ts";
 import type { Example, Label } from "./route.ts";
 
 /** `single`: exactly one label is right; `multi`: any number; `yes_no`: does `question` hold for the text. */
@@ -113,7 +114,8 @@ function yesNoLabels(question: string | undefined, given: readonly Label[] = [])
   ];
 }
 
-function checkDefinition({ name, kind, labels, examples, threshold, scope, abstainLabel }: ClassifierDefinition): void {
+function checkDefinition(definition: ClassifierDefinition): void {
+  const { name, kind, labels, examples, threshold, scope, abstainLabel, decoderMargin = 0 } = definition;
   const refuse = (what: string): never => {
     throw new PipitError("config", "bad_classifier", `classifier ${name}: ${what}`);
   };
@@ -125,11 +127,14 @@ function checkDefinition({ name, kind, labels, examples, threshold, scope, absta
   const names = new Set<string>();
   for (const label of labels) {
     if (label.name.trim() === "") refuse("a label is empty");
-    if (label.name.length > MAX_LABEL_CHARACTERS) refuse(`a label is longer than ${MAX_LABEL_CHARACTERS} characters`);
+    if (label.name.length > MAX_LABEL_CHARACTERS) {
+      refuse(`label ${describe(label.name)} has ${label.name.length} characters, the most is ${MAX_LABEL_CHARACTERS}`);
+    }
     if (names.has(label.name)) refuse(`has the label ${JSON.stringify(label.name)} twice`);
     names.add(label.name);
   }
   if (!(threshold >= 0 && threshold <= 1)) refuse(`threshold must be 0 to 1, is ${threshold}`);
+  if (!(decoderMargin >= 0 && decoderMargin <= 1)) refuse(`decoder_margin must be 0 to 1, is ${decoderMargin}`);
   if (typeof scope === "number" && !(scope >= -1 && scope <= 1)) refuse(`scope must be -1 to 1, is ${scope}`);
   if (abstainLabel !== undefined && names.has(abstainLabel)) {
     refuse(`abstain_label ${JSON.stringify(abstainLabel)} is also one of its labels`);
@@ -137,7 +142,7 @@ function checkDefinition({ name, kind, labels, examples, threshold, scope, absta
   for (const [index, example] of examples.entries()) {
     const foreign = example.labels.find((label) => !names.has(label));
     if (foreign !== undefined)
-      refuse(`example ${index + 1} has the label ${JSON.stringify(foreign)}, which it does not know`);
+      refuse(`example ${index + 1} has the label ${describe(foreign)}, which it does not know`);
     if (kind !== "multi" && example.labels.length !== 1) {
       refuse(`example ${index + 1} has ${example.labels.length} labels, only a classifier of kind multi may`);
     }

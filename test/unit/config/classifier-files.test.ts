@@ -95,6 +95,8 @@ model: all-minilm-l6-v2-q8_0
       "labels: [x, y]\nexamples: [{text: hi, labels: [x, y]}]\n",
       /only a classifier of kind multi/,
     ],
+    ["a decoder margin above one", "labels: [x]\ndecoder_margin: 5\n", /decoder_margin must be 0 to 1, is 5/],
+    ["a label of 10 kB", `labels: [${"x".repeat(10_240)}]\n`, /label "x{40}" has 10240 characters, the most is 200/],
     ["a threshold above one", "labels: [x]\nthreshold: 2\n", /threshold must be 0 to 1, is 2/],
     ["a scope that is no similarity", "labels: [x]\nout_of_scope: maybe\n", /out_of_scope must be auto, off/],
     ["an abstain label among the labels", "labels: [x]\nabstain_label: x\n", /also one of its labels/],
@@ -107,10 +109,25 @@ model: all-minilm-l6-v2-q8_0
 
 describe("readLabelledFile", () => {
   it.each([
+    ["bom.jsonl", '\uFEFF{"text":"hi","label":"x"}\r\n'],
+    ["bom.csv", '\uFEFF"text","label"\r\n"hi","x"\r\n'],
+  ])("reads %s as a spreadsheet writes it", (name, text) => {
+    expect(readLabelledFile(write(name, text))).toEqual([{ text: "hi", labels: ["x"] }]);
+  });
+
+  it.each([
     ["bad.jsonl", "{oops\n", /line 1 is not JSON/],
     ["bad.jsonl", '{"text":"hi"}\n', /line 1 must be/],
     ["bad.csv", "a,b\n1,2\n", /must name text and label, it is a,b/],
     ["bad.csv", "text,label\nhi,\n", /row 2 lacks a text or a label/],
+    ["bad.csv", "text,label\n  ,x\n", /row 2 lacks a text or a label/],
+    [
+      "bad.csv",
+      'text,label\nhi,x\n"never closed,x\nmore,x\n',
+      /bad\.csv: the quote that opens in line 3 is not closed/,
+    ],
+    ["empty.jsonl", "", /empty\.jsonl: has no examples/],
+    ["empty.csv", "text,label\n", /empty\.csv: has no examples/],
   ])("says what is wrong in %s", (name, text, message) => {
     expect(thrown(() => readLabelledFile(write(name, text)))).toMatch(message);
   });
