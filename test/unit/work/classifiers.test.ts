@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClassifierDefinition, defineClassifier, labelledTexts } from "../../../src/core/classifier.ts";
+import { RequestError } from "../../../src/core/errors.ts";
 import type { ModelFile } from "../../../src/core/model-file.ts";
 import { FileHeadStore } from "../../../src/models/head-store.ts";
 import { Classifiers } from "../../../src/work/classifiers.ts";
@@ -105,6 +106,15 @@ describe("Classifiers", () => {
     };
     expect(await ask("turn the lamp on")).toMatchObject({ by: "head", label: "lights" });
     expect(log.lines).toContainEqual(expect.objectContaining({ level: "warn" }));
+  });
+
+  it("makes no warning of a text that is too long for the decoder only: anybody may send such", async () => {
+    const { engine, log, ask } = scene([home({ decoderMargin: 1 })], { decoder: true });
+    engine.scoreOf = () => {
+      throw new RequestError("too_long", "the prompt has 6000 tokens");
+    };
+    expect(await ask("turn the lamp on")).toMatchObject({ by: "head", label: "lights" });
+    expect(log.lines.filter(({ message }) => message.includes("second opinion"))).toMatchObject([{ level: "debug" }]);
   });
 
   it("without an encoder lets the decoder read the examples, and say which is nearest", async () => {
