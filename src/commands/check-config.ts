@@ -1,15 +1,20 @@
 // `pipit check-config`: what `pipit run` would make of a configuration. All problems at once, or the effective values and
 // where each one comes from. Of secrets it knows and prints the file names only.
+import { classifiersOf } from "../classification.ts";
 import { CONFIG_HELP, CONFIG_OPTIONS } from "../config/outside.ts";
-import { checkConfig, problemText } from "../config/load.ts";
+import { checkConfig, loadConfig, type LoadRequest, problemText } from "../config/load.ts";
 import { effectiveText } from "../config/reference.ts";
-import { problemLine } from "../config/setting.ts";
+import { type Problem, problemLine } from "../config/setting.ts";
+import { toError } from "../core/errors.ts";
+import { topicsOf } from "../core/topics.ts";
+import { routesOf } from "../work/routes.ts";
 import { EXIT } from "./command.ts";
 import type { Command, CommandContext } from "./command.ts";
 
 const HELP = `Usage: pipit check-config [FILE] [options]
 
-Checks a configuration file together with the environment and the options, as \`pipit run\` reads them.
+Checks a configuration file together with the environment and the options, as \`pipit run\` reads them,
+and the classifiers in the folder of the state directory.
 Prints every problem, or "ok" and the effective configuration with the place of each value that is no default.
 Exit code 0, or 78 when something is wrong.
 
@@ -34,8 +39,10 @@ function check(context: CommandContext): number {
     stderr(`pipit check-config takes one file, not ${positionals.length}: ${positionals.join(" ")}\n`);
     return EXIT.usage;
   }
-  const checked = checkConfig({ file: positionals[0], env, args: values });
-  const { problems, warnings, raw, sources, file } = checked;
+  const request = { file: positionals[0], env, args: values };
+  const { problems: written, warnings, raw, sources, file } = checkConfig(request);
+  // Read only by a configuration that stands: it says where they are.
+  const problems = written.length > 0 ? written : classifierProblems(request);
   const ok = problems.length === 0;
   if (context.json) {
     const effective = ok ? { config: raw, sources: Object.fromEntries(sources) } : {};
@@ -51,4 +58,17 @@ function check(context: CommandContext): number {
     `ok${file === undefined ? ", without a configuration file" : `: ${file}`}\n\n${effectiveText(raw, sources)}\n`,
   );
   return EXIT.ok;
+}
+
+/** What keeps `pipit run` from starting besides: files of classifiers, and routes that name them. */
+function classifierProblems(request: LoadRequest): Problem[] {
+  const { config } = loadConfig(request);
+  try {
+    classifiersOf(config, routesOf(topicsOf(config.device.baseTopic, config.device.id), config));
+    return [];
+  } catch (error) {
+    return toError(error)
+      .message.split("\n")
+      .map((message) => ({ key: "classifiers", message, source: "" }));
+  }
 }

@@ -44,8 +44,13 @@ function readFields(path: string): Record<string, unknown> {
   try {
     value = parse(readBounded(path), { logLevel: "error" });
   } catch (error) {
-    throw error instanceof PipitError ? error : fault(path, [`cannot be read as YAML: ${toError(error).message}`]);
+    throw error instanceof PipitError ? error : fault(path, [`cannot be read as YAML: ${firstLine(toError(error))}`]);
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw fault(path, ["must hold keys and values"]);
+}
+
+/** Without the lines of the file that follow, which may hold anything. */
+function firstLine({ message }: Error): string {
+  return message.split("\n")[0] ?? "";
 }

@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { describe, expect, it } from "vitest";
 import { command } from "../../../src/commands/check-config.ts";
@@ -43,6 +45,19 @@ describe("pipit check-config", () => {
     expect([code, stdout]).toEqual([78, ""]);
     expect(stderr.split("\n")).toHaveLength(4);
     expect(stderr).toContain("broker.ulr: is not a known key; did you mean broker.url?");
+  });
+
+  it("reads the classifiers that the agent would read, and prints what is wrong with them", async () => {
+    const temp = tempDirectory();
+    const state = dirname(temp.write("here", ""));
+    mkdirSync(join(state, "classifiers"));
+    writeFileSync(join(state, "classifiers", "one.yaml"), "labels: [x, x]\n");
+    writeFileSync(join(state, "classifiers", "two.yaml"), "labels: [x\n\u0000\u001b[2J\n");
+    const { code, stdout, stderr } = await run(["--set", `state.dir=${state}`]);
+    expect([code, stdout]).toEqual([78, ""]);
+    expect(stderr).toMatch(/one\.yaml: classifier one: has the label "x" twice/);
+    expect(stderr).toMatch(/two\.yaml: cannot be read as YAML: .* at line/);
+    expect(stderr).not.toContain("\u001b");
   });
 
   it("prints one JSON document with --json", async () => {
