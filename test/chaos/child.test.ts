@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
 import { underLimit, whyNoGroups } from "../fixtures/control-group.ts";
-import { leaveFigures, sized } from "../fixtures/figures.ts";
+import { leaveFigures, LONG, sized } from "../fixtures/figures.ts";
 import { mosquittoMissing } from "../fixtures/mosquitto.ts";
 import type { Asker } from "./asker.ts";
 import { expectNothingLost, times } from "./expectations.ts";
@@ -87,57 +87,62 @@ chaos(
       },
     );
 
-    test("by want of memory that lasts: the model is back soon after the room is", { timeout: 180_000 }, async () => {
-      await underLimit({ kind: "memory", bytes: GROUP_BYTES }, [process.pid], async (group) => {
-        const scene = await openScene({ engine: "real", env: ENV });
-        const { asker, agent } = scene;
-        try {
-          await asker.ask("Say hello.", { max_tokens: 8 });
-          await within(120_000, "an answer before the death", asker.ledger.whenOutstanding(0));
-          const pid = agent.modelPid;
-          if (pid === undefined) throw new Error("the agent has no model process to be ended");
-          const neighbours = hoard(group, pid);
-          await within(
-            60_000,
-            "the end of the model's process",
-            until(() => !existsSync(`/proc/${pid}`)),
-          );
-          const refused = () => asker.ledger.tally().byStatus["model_unavailable"] ?? 0;
-          const answered = () => asker.ledger.tally().byStatus["ok"] ?? 0;
-          let back = false;
-          const asking = askEach(200, asker, () => back);
-          await within(
-            60_000,
-            "a refusal for want of memory",
-            until(() => refused() > 0),
-          );
-          await pause(10_000);
-          const before = answered();
-          await neighbours.end();
-          const roomMs = performance.now();
-          await within(
-            90_000,
-            "an answer after the room",
-            until(() => answered() > before),
-          );
-          back = true;
-          const backMs = Math.round(performance.now() - roomMs);
-          await asking;
-          const tally = await settled(scene, 60_000);
-          leaveFigures(
-            "child",
-            "real model",
-            { ...delivered(tally), "room to next answer, ms": backMs },
-            { "room to next answer, ms": "<= 20000" },
-          );
-          expectNothingLost(tally, 0, ["model_unavailable"]);
-          // A model's load and some looks at the memory, on a machine with other work; it was a minute and more.
-          expect(backMs).toBeLessThan(45_000);
-        } finally {
-          await scene.end();
-        }
-      });
-    });
+    // Of the long form: on a busy machine the model may be back before the neighbours have taken everything.
+    test.runIf(LONG)(
+      "by want of memory that lasts: the model is back soon after the room is",
+      { timeout: 180_000 },
+      async () => {
+        await underLimit({ kind: "memory", bytes: GROUP_BYTES }, [process.pid], async (group) => {
+          const scene = await openScene({ engine: "real", env: ENV });
+          const { asker, agent } = scene;
+          try {
+            await asker.ask("Say hello.", { max_tokens: 8 });
+            await within(120_000, "an answer before the death", asker.ledger.whenOutstanding(0));
+            const pid = agent.modelPid;
+            if (pid === undefined) throw new Error("the agent has no model process to be ended");
+            const neighbours = hoard(group, pid);
+            await within(
+              60_000,
+              "the end of the model's process",
+              until(() => !existsSync(`/proc/${pid}`)),
+            );
+            const refused = () => asker.ledger.tally().byStatus["model_unavailable"] ?? 0;
+            const answered = () => asker.ledger.tally().byStatus["ok"] ?? 0;
+            let back = false;
+            const asking = askEach(200, asker, () => back);
+            await within(
+              60_000,
+              "a refusal for want of memory",
+              until(() => refused() > 0),
+            );
+            await pause(10_000);
+            const before = answered();
+            await neighbours.end();
+            const roomMs = performance.now();
+            await within(
+              90_000,
+              "an answer after the room",
+              until(() => answered() > before),
+            );
+            back = true;
+            const backMs = Math.round(performance.now() - roomMs);
+            await asking;
+            const tally = await settled(scene, 60_000);
+            leaveFigures(
+              "child",
+              "real model",
+              { ...delivered(tally), "room to next answer, ms": backMs },
+              { "room to next answer, ms": "<= 20000" },
+            );
+            expectNothingLost(tally, 0, ["model_unavailable"]);
+            // A model's load and some looks at the memory, on a machine with other work; it was a minute and more.
+            expect(backMs).toBeLessThan(45_000);
+          } finally {
+            await scene.end();
+          }
+        });
+      },
+    );
   },
   missing,
 );
