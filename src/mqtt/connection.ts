@@ -132,9 +132,12 @@ export class Connection {
   /** Ends subscriptions; also of filters that the broker does not know. */
   unsubscribe(filters: readonly string[]): Promise<void> {
     return this.#whileUp((resolve, reject) => {
-      this.#client.unsubscribe([...filters], (error) => {
-        if (error) reject(new PipitError("transient", "unsubscribe_failed", error.message, { cause: error }));
-        else resolve();
+      this.#client.unsubscribe([...filters], (error, packet) => {
+        // Reason codes of MQTT 5, which MQTT.js does not look at; 3.1.1 has none and cannot refuse.
+        const refused = (packet as { granted?: number[] } | undefined)?.granted?.find((code) => code >= 0x80);
+        const fault = error?.message ?? (refused === undefined ? undefined : `refused with reason code ${refused}`);
+        if (fault === undefined) resolve();
+        else reject(new PipitError("transient", "unsubscribe_failed", fault, { cause: error }));
       });
     });
   }

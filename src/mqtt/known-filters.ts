@@ -1,6 +1,6 @@
 // The topic filters that the agent's session at the broker may hold, in one small file. The session outlives the configuration
 // and MQTT cannot be asked for its subscriptions, so a filter that was taken out of the configuration is known only from here.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { toError } from "../core/errors.ts";
 import type { Logger } from "../core/ports.ts";
@@ -38,14 +38,25 @@ export class KnownFilters {
     }
   }
 
+  /** Synced, since the broker's session survives a power cut of the board. Rare: where nothing changes nothing is written. */
   #write(filters: readonly string[]): void {
     if (this.#path === undefined) return;
     try {
       mkdirSync(dirname(this.#path), { recursive: true });
-      writeFileSync(`${this.#path}.new`, `${JSON.stringify({ filters }, undefined, 2)}\n`);
+      writeFileSync(`${this.#path}.new`, `${JSON.stringify({ filters }, undefined, 2)}\n`, { flush: true });
       renameSync(`${this.#path}.new`, this.#path);
+      syncDirectory(dirname(this.#path));
     } catch (error) {
       this.#logger.warn({ reason: toError(error).message }, "the subscriptions were not noted");
     }
+  }
+}
+
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }

@@ -1,5 +1,7 @@
 // What MQTT.js and the link do on the wire, packet by packet. The first group guards late-ack.ts, which leans on the inside
 // of MQTT.js: a new version that changes it fails here.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { PipitError } from "../../src/core/errors.ts";
@@ -11,6 +13,7 @@ import { FakeClock } from "../fakes/clock.ts";
 import { FakeLogger } from "../fakes/logger.ts";
 import { Mailbox } from "../fakes/mailbox.ts";
 import { accept, acknowledge, refuse, ScriptedBroker } from "../fixtures/scripted-broker.ts";
+import { temporaryDirectory } from "../fixtures/temporary-directory.ts";
 
 const ASK = "pipit/board/ask";
 const ANSWER = "pipit/board/answer";
@@ -457,6 +460,33 @@ describe("connecting", () => {
     await online.take();
     const refusal = logger.lines.find(({ level }) => level === "error");
     expect(refusal?.fields).toMatchObject({ filter: "secret/#", reason_code: 0x87 });
+  });
+
+  test("keeps in mind a filter that the broker does not let go, and tries again with the next connection", async () => {
+    const broker = await scripted();
+    let reasonCode = 0x87;
+    broker.react = (packet) =>
+      packet.cmd === "unsubscribe"
+        ? { cmd: "unsuback", messageId: packet.messageId ?? 0, granted: [reasonCode] }
+        : undefined;
+    const filtersFile = join(await temporaryDirectory(), "subscriptions.json");
+    await writeFile(filtersFile, JSON.stringify({ filters: [ASK, "old/#"] }));
+    const known = async () => JSON.parse(await readFile(filtersFile, "utf8")) as unknown;
+    const { online, logger } = await linkTo(broker, { filtersFile });
+    await online.take();
+    expect(logger.lines).toContainEqual(
+      expect.objectContaining({
+        level: "warn",
+        fields: { filters: ["old/#"], reason: "refused with reason code 135" },
+      }),
+    );
+    expect(await known()).toEqual({ filters: [ASK, "old/#"] });
+    reasonCode = 0x11; // There was no such subscription.
+    const peer = await broker.peers.take();
+    peer.cut();
+    await online.take();
+    expect((await (await broker.peers.take()).next("unsubscribe")).unsubscriptions).toEqual(["old/#"]);
+    expect(await known()).toEqual({ filters: [ASK] });
   });
 
   test("stops within its time although the broker acknowledges nothing", async () => {
