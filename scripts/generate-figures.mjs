@@ -68,21 +68,13 @@ const figures = existsSync(folder)
         page: `docs/${name.replace(/\.json$/, ".md")}`,
       }))
   : [];
+/** Every file of rows has a page of its own, `docs/NAME.md`, with the two comments in it. */
+const benches = figures.filter(({ rows }) => rows);
 write("README.md", "figures", `\n${headlines()}\n`);
-for (const bench of figures.filter(hasPage)) write(bench.page, "figures", `\n${table(bench)}\n`);
+for (const bench of benches) write(bench.page, "figures", `\n${table(bench)}\n`);
 // SECURITY.md has a table of the readers that are fuzzed.
 const runs = figures.flatMap(({ runs = [] }) => runs).filter(({ run }) => run !== "fuzz");
 write("docs/reliability.md", "chaos", runs.length === 0 ? "" : `\n${chaosTable(runs)}\n`);
-
-/** Every file of rows has a page of its own, `docs/NAME.md`, with the two comments in it. */
-function hasPage({ rows, page }) {
-  if (!rows) return false;
-  const file = join(root, page);
-  if (existsSync(file) && readFileSync(file, "utf8").includes("<!-- figures:")) return true;
-  throw new Error(
-    `${page} has no place for the figures of ${page.replace("docs/", "docs/figures/").replace(".md", ".json")}`,
-  );
-}
 
 /** What the README says of each page, in the order of `HEADLINES`. */
 function headlines() {
@@ -95,9 +87,7 @@ function headlines() {
     });
   });
   const head = [row([...HEAD, "All rows"]), row(["---", "---", "---", "---", "---"])];
-  const machines = [...new Set(figures.filter(hasPage).map(({ machine }) => machine.split(",", 3).join(",")))].join(
-    "; ",
-  );
+  const machines = [...new Set(benches.map(({ machine }) => machine.split(",", 3).join(",")))].join("; ");
   return `On ${machines}; a figure that missed its target stands here as well.\n\n${[...head, ...lines.map(row)].join("\n")}\n`;
 }
 
@@ -106,6 +96,8 @@ function write(document, mark, section) {
   const file = join(root, document);
   const text = readFileSync(file, "utf8");
   const between = new RegExp(`(<!-- ${mark}:.*?-->\\n)[^]*?(<!-- /${mark} -->)`);
+  if (!between.test(text))
+    throw new Error(`${document} has no place for the ${mark}: <!-- ${mark}: … --> and <!-- /${mark} -->`);
   const wanted = text.replace(between, (_, open, close) => `${open}${section}${close}`);
   if (!process.argv.includes("--check")) writeFileSync(file, wanted);
   else if (wanted !== text) {
